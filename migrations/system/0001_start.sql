@@ -1,0 +1,28 @@
+-- The registry of organizations, the cluster's sealed secrets, and one-time join tokens. First shape.
+
+CREATE TABLE organizations_registry (
+    id         TEXT PRIMARY KEY,
+    slug       TEXT NOT NULL UNIQUE,
+    domain     TEXT NOT NULL UNIQUE,
+    name       TEXT NOT NULL,
+    plan       TEXT NOT NULL,
+    status     TEXT NOT NULL,
+    region     TEXT NOT NULL,
+    parent     TEXT REFERENCES organizations_registry (id),
+    depth      INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX organizations_registry_by_parent ON organizations_registry (parent, id);
+
+CREATE TABLE membership_secrets (
+    name   TEXT PRIMARY KEY,
+    sealed BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE membership_tokens (
+    id         TEXT PRIMARY KEY,
+    digest     BLOB NOT NULL UNIQUE,
+    expires_ms INTEGER NOT NULL,
+    spent_ms   INTEGER
+) STRICT, WITHOUT ROWID;

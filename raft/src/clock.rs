@@ -1,0 +1,47 @@
+//! The leader's stamp for every entry.
+//!
+//! What always holds: stamps never fall within one process, and a process never stamps below the
+//! newest entry it has applied, so a new leader whose clock is behind continues where the old one was.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// A monotone wall clock in milliseconds since the epoch.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    newest_ms: AtomicU64,
+}
+
+impl Clock {
+    /// The stamp for the next entry: the system's time, or the newest stamp seen if that is later.
+    pub(crate) fn stamp(&self) -> u64 {
+        let now_ms = system_ms();
+        self.newest_ms.fetch_max(now_ms, Ordering::AcqRel).max(now_ms)
+    }
+
+    /// Learns the stamp of an entry that has been applied.
+    pub(crate) fn seen(&self, at_ms: u64) {
+        self.newest_ms.fetch_max(at_ms, Ordering::AcqRel);
+    }
+}
+
+/// Milliseconds since the epoch by the system's clock.
+pub(crate) fn system_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Clock;
+
+    #[test]
+    fn a_stamp_is_never_below_what_was_applied() {
+        let clock = Clock::default();
+        let ahead = clock.stamp() + 3_600_000;
+        clock.seen(ahead);
+        assert_eq!(clock.stamp(), ahead);
+    }
+}

@@ -1,0 +1,34 @@
+//! Consensus and replication: bytes in, bytes out.
+//!
+//! A [`Machine`] is a deterministic state machine over named files; a [`Replica`] is one node of the
+//! group that replicates it. This crate knows no organization, no SQL and no route, and no type of the
+//! consensus engine beneath it leaves it.
+//!
+//! What always holds:
+//! - an entry is acknowledged only after its bytes were `fdatasync`ed on a majority;
+//! - [`Machine::apply`] sees committed entries only, in index order, one batch at a time;
+//! - after a crash it may see entries again that it has applied (each file skips by its own mark);
+//! - a [`Fault`] stops the node: nothing is answered after it.
+//!
+//! Start reading here, then `replica.rs`.
+
+mod clock;
+mod contract;
+mod log;
+mod machine;
+mod membership;
+mod pki;
+mod replica;
+mod snapshot;
+mod status;
+mod types;
+mod wire;
+
+pub use contract::{
+    Admission, Committed, Config, Entry, Fault, FileMark, Grant, GroupId, JoinRequest, Later, Machine,
+    NodeId, Unavailable,
+};
+pub use log::LogStats;
+pub use membership::{ChangeError, JoinError, Token};
+pub use replica::{Leadership, Replica};
+pub use status::{Member, Status};

@@ -1,0 +1,145 @@
+//! The few file operations the log is made of, as a trait, so that the crash test can record each
+//! of them and cut the power between any two.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use rustix::fs::{FallocateFlags, fallocate};
+
+/// One folder of log files.
+pub(super) trait Disk: Send + Sync + 'static {
+    /// Names of all files in the folder.
+    fn names(&self) -> io::Result<Vec<String>>;
+    /// Opens an existing file for reading and writing.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Makes an empty file, or empties an existing one.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Renames; durable after [`Disk::sync_names`].
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Unlinks; durable after [`Disk::sync_names`].
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations, renames and removals durable (`fsync` of the folder).
+    fn sync_names(&self) -> io::Result<()>;
+    /// A number no file of this log has seen before.
+    fn salt(&self) -> io::Result<u64>;
+}
+
+/// One log file. All offsets and sizes are bytes.
+pub(super) trait DiskFile: Send + Sync + 'static {
+    /// Size now.
+    fn size(&self) -> io::Result<u64>;
+    /// Fills `into` from `offset`, or fails.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Allocates blocks up to `size`, so that a full disk is met here and not in the middle of a batch.
+    fn reserve(&self, size: u64) -> io::Result<()>;
+    /// Sets the size.
+    fn cut(&self, size: u64) -> io::Result<()>;
+    /// `fdatasync`.
+    fn sync_data(&self) -> io::Result<()>;
+    /// `fsync`.
+    fn sync_all(&self) -> io::Result<()>;
+}
+
+/// A folder of the file system, held by this process alone.
+pub(super) struct RealDisk {
+    folder: PathBuf,
+    /// Locked for as long as the log is open: two writers would destroy it.
+    _lock: File,
+}
+
+impl RealDisk {
+    /// Makes the folder if need be and locks it.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        if !folder.is_dir() {
+            fs::create_dir_all(folder)?;
+            if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+        lock.try_lock()
+            .map_err(|_| io::Error::other("this log is open already, here or in another process"))?;
+        Ok(Self { folder: folder.to_owned(), _lock: lock })
+    }
+}
+
+impl Disk for RealDisk {
+    fn names(&self) -> io::Result<Vec<String>> {
+        fs::read_dir(&self.folder)?
+            .map(|found| found.map(|found| found.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(self.folder.join(name))?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.folder.join(name);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.folder.join(from), self.folder.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.folder.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn salt(&self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("no randomness"))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn reserve(&self, size: u64) -> io::Result<()> {
+        match fallocate(&self.0, FallocateFlags::empty(), 0, size) {
+            // Some file systems cannot; the zeros that are written next allocate as well.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn cut(&self, size: u64) -> io::Result<()> {
+        self.0.set_len(size)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}

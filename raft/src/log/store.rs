@@ -1,0 +1,217 @@
+//! The log in the words of the consensus engine.
+
+use std::{
+    fmt::Debug,
+    io,
+    ops::{Bound, Range, RangeBounds},
+    path::Path,
+    sync::Arc,
+    vec,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use openraft::{EntryPayload, OptionalSend, RaftLogReader, storage::RaftLogStorage, vote::RaftLeaderId as _};
+use tokio::sync::oneshot;
+
+use super::{
+    disk::RealDisk,
+    engine::{Done, Log, LogStats, Options},
+    record::{Item, Point},
+};
+use crate::{
+    contract::{Fault, GroupId},
+    types::{Flushed, LogEntry, LogId, LogState, Stamped, TypeConfig, Vote, as_io},
+};
+
+/// Bytes of entry bodies kept in memory.
+const HELD_BYTES_MAX: usize = 32 << 20;
+/// Bytes of entry bodies answered at once where the engine leaves the amount to us.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
+
+/// Forms of an [`Item`]; part of the format on disk.
+const BLANK: u8 = 0;
+const NORMAL: u8 = 1;
+const MEMBERSHIP: u8 = 2;
+
+/// The log of one group. Clones are handles to the same log; it is closed with the last of them.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    log: Arc<Log>,
+}
+
+impl LogStore {
+    /// Opens the log in `folder`, which is made if it is not there, and recovers it. Blocks.
+    pub(crate) fn open(folder: &Path, group: GroupId, segment_bytes: u64) -> Result<Self, Fault> {
+        let disk = RealDisk::open(folder)
+            .map_err(|cause| Fault::new(format!("open the log in {}", folder.display()), cause))?;
+        let options = Options { group, segment_bytes, held_bytes_max: HELD_BYTES_MAX, background: true };
+        Ok(Self { log: Arc::new(Log::open(Arc::new(disk), options)?) })
+    }
+
+    /// What the log holds.
+    pub(crate) fn stats(&self) -> LogStats {
+        self.log.stats()
+    }
+
+    /// Reads entries; leaves the thread of the caller only when the disk must be read.
+    async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
+        let plan = self.log.plan(range, bytes_max).map_err(as_io)?;
+        let items = if plan.is_held() {
+            plan.fetch()
+        } else {
+            tokio::task::spawn_blocking(move || plan.fetch()).await.map_err(io::Error::other)?
+        };
+        items.and_then(|items| items.into_iter().map(decode).collect()).map_err(as_io)
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<LogEntry>>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        self.read(bounds(&range), usize::MAX).await
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<LogEntry>> {
+        self.read(start..end, ANSWER_BYTES_MAX).await
+    }
+
+    /// In portions, so that a long way to catch up does not come into memory whole.
+    async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<LogEntry>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let start = (self.clone(), bounds(&range), Vec::new().into_iter());
+        Box::pin(stream::try_unfold(
+            start,
+            |(store, mut range, mut ready): (Self, _, vec::IntoIter<_>)| async {
+                if ready.len() == 0 {
+                    ready = store.read(range.clone(), ANSWER_BYTES_MAX).await?.into_iter();
+                    let got = ready.as_slice().last().map(|entry: &LogEntry| entry.log_id.index);
+                    range.start = got.map_or(range.end, |index| index.saturating_add(1));
+                }
+                Ok(ready.next().map(|entry| (entry, (store, range, ready))))
+            },
+        ))
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        let vote = self.log.vote();
+        vote.map(|vote| postcard::from_bytes(&vote).map_err(io::Error::other)).transpose()
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState> {
+        let (purged, last) = self.log.ends();
+        Ok(LogState { last_purged_log_id: purged.map(log_id), last_log_id: last.map(log_id) })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let vote = postcard::to_stdvec(vote).map_err(io::Error::other)?;
+        let (done, durable) = waiter();
+        self.log.save_vote(Bytes::from(vote), done).map_err(as_io)?;
+        wait(durable).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        self.log.save_committed(committed.as_ref().map(point)).map_err(as_io)
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.log.committed().map(log_id))
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: Flushed) -> io::Result<()>
+    where
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let items = entries.into_iter().map(encode).collect::<Result<_, _>>().map_err(as_io)?;
+        let done = Box::new(move |result: Result<(), Fault>| callback.io_completed(result.map_err(as_io)));
+        self.log.append(items, done).map_err(as_io)
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        self.log.truncate(last.map(|last| last.index)).map_err(as_io)
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.log.purge(point(&upto), None).map_err(as_io)
+    }
+}
+
+fn waiter() -> (Done, oneshot::Receiver<Result<(), Fault>>) {
+    let (tell, durable) = oneshot::channel();
+    // Nobody listens any more when the caller was cancelled; what it asked is done all the same.
+    (Box::new(move |result| drop(tell.send(result))), durable)
+}
+
+async fn wait(durable: oneshot::Receiver<Result<(), Fault>>) -> io::Result<()> {
+    durable.await.map_err(|_| io::Error::other("the log's writer is gone"))?.map_err(as_io)
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Included(index) => *index,
+        Bound::Excluded(index) => index.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(index) => index.saturating_add(1),
+        Bound::Excluded(index) => *index,
+        Bound::Unbounded => u64::MAX,
+    };
+    start..end
+}
+
+fn point(id: &LogId) -> Point {
+    Point { index: id.index, term: id.leader_id.term, leader: id.leader_id.node_id }
+}
+
+fn log_id(point: Point) -> LogId {
+    LogId {
+        leader_id: openraft::impls::leader_id_adv::LeaderId::new(point.term, point.leader),
+        index: point.index,
+    }
+}
+
+fn encode(entry: LogEntry) -> Result<Item, Fault> {
+    let point = point(&entry.log_id);
+    Ok(match entry.payload {
+        EntryPayload::Blank => Item { point, form: BLANK, stamp: 0, body: Bytes::new() },
+        EntryPayload::Normal(Stamped { at_ms, body }) => Item { point, form: NORMAL, stamp: at_ms, body },
+        EntryPayload::Membership(membership) => {
+            let body = postcard::to_stdvec(&membership).map_err(|cause| {
+                Fault::new(format!("encode the membership of entry {}", point.index), cause)
+            })?;
+            Item { point, form: MEMBERSHIP, stamp: 0, body: Bytes::from(body) }
+        }
+    })
+}
+
+fn decode(item: Item) -> Result<LogEntry, Fault> {
+    let index = item.point.index;
+    let payload = match item.form {
+        BLANK => EntryPayload::Blank,
+        NORMAL => EntryPayload::Normal(Stamped { at_ms: item.stamp, body: item.body }),
+        MEMBERSHIP => EntryPayload::Membership(
+            postcard::from_bytes(&item.body)
+                .map_err(|cause| Fault::new(format!("decode the membership of entry {index}"), cause))?,
+        ),
+        form => {
+            return Err(Fault::found(format!(
+                "entry {index} has form {form}, which this version does not know; a newer one wrote it"
+            )));
+        }
+    };
+    Ok(LogEntry { log_id: log_id(item.point), payload })
+}

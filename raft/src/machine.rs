@@ -1,0 +1,343 @@
+//! Our [`Machine`] as the consensus engine's state machine.
+//!
+//! What always holds:
+//! - one thread applies; it answers a proposer only after [`Machine::apply`] has returned for its batch;
+//! - a fault answers nobody: it is published on [`Host::halted`] and stops the engine;
+//! - the *checkpoint record* (last log id, membership) is written only after [`Machine::checkpoint`]
+//!   returned, so whatever it claims is durable. After a restart the engine applies again from there; the
+//!   files skip by their own marks;
+//! - checkpoints, exports and listings run beside apply, never beside install ([`Host::gate`]).
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+};
+
+use futures_util::{FutureExt, Stream, StreamExt};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    storage::{ApplyResponder, EntryResponder, RaftStateMachine},
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{RwLock, oneshot, watch},
+    task::spawn_blocking,
+};
+
+use crate::{
+    clock::{Clock, system_ms},
+    contract::{Entry, Fault, GroupId, Machine},
+    pki::write_durably,
+    snapshot::{Snapshot, SnapshotData},
+    types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, as_io},
+};
+
+/// Bounds of one call of [`Machine::apply`].
+const BATCH_ENTRIES: usize = 1024;
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Up to where the machine's files are durable.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Checkpoint {
+    pub(crate) last: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+    pub(crate) at_ms: u64,
+}
+
+impl Checkpoint {
+    /// Index of the last entry it covers; 0 for none.
+    pub(crate) fn index(&self) -> u64 {
+        self.last.map_or(0, |last| last.index)
+    }
+
+    fn read(path: &Path) -> Result<Self, Fault> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(Fault::new("read the checkpoint record", error)),
+        };
+        let damaged = || Fault::found("the checkpoint record is damaged");
+        let (sum, body) = bytes.split_at_checked(4).ok_or_else(damaged)?;
+        if crc32c::crc32c(body).to_le_bytes() != sum {
+            return Err(damaged());
+        }
+        postcard::from_bytes(body).map_err(|e| Fault::new("decode the checkpoint record", e))
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Fault> {
+        let body = postcard::to_stdvec(self).map_err(|e| Fault::new("encode the checkpoint record", e))?;
+        let bytes = [crc32c::crc32c(&body).to_le_bytes().as_slice(), &body].concat();
+        write_durably(path, &bytes).map_err(|e| Fault::new("write the checkpoint record", e))
+    }
+}
+
+/// The machine with what is known about it, shared by apply, checkpoints and snapshots.
+pub(crate) struct Host {
+    pub(crate) machine: Arc<dyn Machine>,
+    pub(crate) group: GroupId,
+    pub(crate) clock: Clock,
+    /// Held for writing while a snapshot is installed, for reading by everything that looks at files.
+    pub(crate) gate: RwLock<()>,
+    /// Index of the last entry applied.
+    pub(crate) applied: watch::Sender<u64>,
+    /// The fault that stopped this node.
+    pub(crate) halted: watch::Sender<Option<String>>,
+    /// Index of the newest checkpoint.
+    pub(crate) durable: watch::Sender<u64>,
+    record: PathBuf,
+    checkpoint: Mutex<Checkpoint>,
+}
+
+impl Host {
+    /// Reads the checkpoint record in `folder`.
+    pub(crate) fn open(machine: Arc<dyn Machine>, group: GroupId, folder: &Path) -> Result<Arc<Self>, Fault> {
+        let record = folder.join("checkpoint");
+        let checkpoint = Checkpoint::read(&record)?;
+        Ok(Arc::new(Self {
+            machine,
+            group,
+            clock: Clock::default(),
+            gate: RwLock::new(()),
+            applied: watch::Sender::new(checkpoint.index()),
+            halted: watch::Sender::new(None),
+            durable: watch::Sender::new(checkpoint.index()),
+            record,
+            checkpoint: Mutex::new(checkpoint),
+        }))
+    }
+
+    /// The newest checkpoint.
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records a fault; the first one stays. Answers the error that stops the engine.
+    pub(crate) fn halt(&self, fault: Fault) -> io::Error {
+        self.halted.send_if_modified(|halted| {
+            let first = halted.is_none();
+            if first {
+                tracing::error!(%fault, "this replica halts");
+                *halted = Some(fault.to_string());
+            }
+            first
+        });
+        as_io(fault)
+    }
+
+    /// Runs work that may block and looks at the machine's files, never beside an install.
+    pub(crate) async fn beside_apply<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&dyn Machine) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let _open = self.gate.read().await;
+        let machine = Arc::clone(&self.machine);
+        spawn_blocking(move || work(machine.as_ref()))
+            .await
+            .unwrap_or_else(|e| Err(Fault::new("run the machine", e)))
+    }
+
+    /// Writes the record unless a newer one is there: an install may have overtaken a checkpoint.
+    fn record(&self, fresh: Checkpoint) -> Result<(), Fault> {
+        let mut current = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        if fresh.last >= current.last {
+            fresh.write(&self.record)?;
+            self.durable.send_replace(fresh.index());
+            *current = fresh;
+        }
+        Ok(())
+    }
+}
+
+/// What the engine drives.
+pub(crate) struct StateMachine {
+    host: Arc<Host>,
+    last: Option<LogId>,
+    membership: StoredMembership,
+    worker: mpsc::Sender<Batch>,
+}
+
+/// What the apply thread does in one go.
+struct Batch {
+    entries: Vec<Entry>,
+    /// One for each log entry that somebody waits for: the responder, and which of `entries` it is about.
+    waiting: Vec<(ApplyResponder<TypeConfig>, Option<usize>)>,
+    last: u64,
+    done: oneshot::Sender<Result<(), Fault>>,
+}
+
+impl StateMachine {
+    pub(crate) fn start(host: Arc<Host>) -> Result<Self, Fault> {
+        let (worker, batches) = mpsc::channel::<Batch>();
+        let applier = Arc::clone(&host);
+        thread::Builder::new()
+            .name("raft-apply".into())
+            .spawn(move || {
+                while let Ok(batch) = batches.recv() {
+                    applier.run(batch);
+                }
+            })
+            .map_err(|e| Fault::new("start the apply thread", e))?;
+        let Checkpoint { last, membership, .. } = host.checkpoint();
+        Ok(Self { host, last, membership, worker })
+    }
+
+    /// Takes the next entries off the stream: at least one, then what is ready, up to the bounds.
+    async fn collect<S>(&mut self, entries: &mut S) -> Result<Option<Collected>, io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin,
+    {
+        let mut batch = Collected::default();
+        let mut bytes = 0;
+        while batch.count < BATCH_ENTRIES && bytes < BATCH_BYTES {
+            let next = if batch.count == 0 {
+                entries.next().await
+            } else {
+                match entries.next().now_or_never() {
+                    Some(next) => next,
+                    None => break,
+                }
+            };
+            let Some(next) = next else { break };
+            bytes += self.take(next?, &mut batch);
+        }
+        Ok((batch.count > 0).then_some(batch))
+    }
+
+    fn take(&mut self, (entry, responder): EntryResponder<TypeConfig>, batch: &mut Collected) -> usize {
+        self.last = Some(entry.log_id);
+        batch.count += 1;
+        let mut place = None;
+        let mut bytes = 0;
+        match entry.payload {
+            EntryPayload::Blank => {}
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership);
+            }
+            EntryPayload::Normal(stamped) => {
+                place = Some(batch.entries.len());
+                bytes = stamped.body.len();
+                self.host.clock.seen(stamped.at_ms);
+                let (group, index) = (self.host.group, entry.log_id.index);
+                batch.entries.push(Entry { group, index, at_ms: stamped.at_ms, body: stamped.body });
+            }
+        }
+        if let Some(responder) = responder {
+            batch.waiting.push((responder, place));
+        }
+        bytes
+    }
+}
+
+#[derive(Default)]
+struct Collected {
+    count: usize,
+    entries: Vec<Entry>,
+    waiting: Vec<(ApplyResponder<TypeConfig>, Option<usize>)>,
+}
+
+impl Host {
+    /// On the apply thread.
+    fn run(&self, batch: Batch) {
+        let Batch { entries, waiting, last, done } = batch;
+        let count = entries.len();
+        let applied = if count == 0 { Ok(Vec::new()) } else { self.machine.apply(entries) };
+        let result = applied.and_then(|replies| {
+            if replies.len() != count {
+                return Err(Fault::found(format!("apply answered {} of {count} entries", replies.len())));
+            }
+            self.applied.send_replace(last);
+            for (responder, place) in waiting {
+                let reply = place.and_then(|at| replies.get(at)).cloned().unwrap_or_default();
+                responder.send(reply);
+            }
+            Ok(())
+        });
+        let _ = done.send(result);
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.last, self.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some(Collected { entries, waiting, .. }) = self.collect(&mut entries).await? {
+            let (done, finished) = oneshot::channel();
+            let last = self.last.map_or(0, |last| last.index);
+            let ended = || Fault::found("the apply thread has ended");
+            self.worker.send(Batch { entries, waiting, last, done }).map_err(|_| self.host.halt(ended()))?;
+            finished.await.unwrap_or_else(|_| Err(ended())).map_err(|fault| self.host.halt(fault))?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let (last, membership) = (self.last, self.membership.clone());
+        SnapshotBuilder { host: Arc::clone(&self.host), last, membership }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> Result<(), io::Error> {
+        let SnapshotData::Staged(staged) = data else {
+            return Err(self.host.halt(Fault::found("a snapshot without files cannot be installed")));
+        };
+        let host = Arc::clone(&self.host);
+        let fresh = Checkpoint {
+            last: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+            at_ms: system_ms(),
+        };
+        let _shut = self.host.gate.write().await;
+        let installed = spawn_blocking(move || {
+            staged.install(host.machine.as_ref())?;
+            host.record(fresh)
+        });
+        installed
+            .await
+            .unwrap_or_else(|e| Err(Fault::new("install a snapshot", e)))
+            .map_err(|fault| self.host.halt(fault))?;
+        self.last = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.host.applied.send_replace(self.last.map_or(0, |last| last.index));
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let Checkpoint { last, membership, .. } = self.host.checkpoint();
+        Ok(last.map(|last| Snapshot {
+            meta: SnapshotMeta { last_log_id: Some(last), last_membership: membership },
+            snapshot: SnapshotData::Live,
+        }))
+    }
+}
+
+/// Makes a checkpoint: this *is* building a snapshot, since the files themselves are what is shipped.
+pub(crate) struct SnapshotBuilder {
+    host: Arc<Host>,
+    last: Option<LogId>,
+    membership: StoredMembership,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let fresh = Checkpoint { last: self.last, membership: self.membership.clone(), at_ms: system_ms() };
+        let host = Arc::clone(&self.host);
+        let made = self.host.beside_apply(move |machine| {
+            machine.checkpoint()?;
+            host.record(fresh)
+        });
+        made.await.map_err(|fault| self.host.halt(fault))?;
+        let meta = SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() };
+        Ok(Snapshot { meta, snapshot: SnapshotData::Live })
+    }
+}

@@ -1,0 +1,543 @@
+//! One node of the group: the handle the application holds.
+//!
+//! Start reading at [`Replica::start`], then [`Replica::propose`] and [`Replica::read_barrier`].
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use openraft::{
+    Raft, ReadPolicy, ServerState, errors::ClientWriteError, impls::ProgressResponder,
+    raft::linearizable_read::LinearizerOption,
+};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::unconstrained,
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+};
+
+use crate::{
+    contract::{Admission, Committed, Config, Fault, Grant, GroupId, Machine, NodeId, Unavailable},
+    log::LogStore,
+    machine::{Host, StateMachine},
+    membership::{self, ChangeError, JoinError, Token},
+    pki::{Authority, RENEW_EVERY},
+    snapshot::{Receiver, Shipper},
+    status::{self, Status},
+    types::{Node, Stamped, TypeConfig, Vote},
+    wire::{
+        Attempt, CallError, Change, Changed, Propose,
+        client::{Lane, Link, Peers},
+        frame::PAYLOAD_MAX,
+        kind,
+        network::Network,
+        server,
+    },
+};
+
+pub(crate) type Engine = Raft<TypeConfig, StateMachine>;
+pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
+
+/// Between two attempts while nobody leads, unless the leadership changes sooner.
+const PAUSE: Duration = Duration::from_millis(25);
+const PROMOTE_EVERY: Duration = Duration::from_millis(200);
+const FOUNDING: Duration = Duration::from_secs(10);
+const HAND_OVER: Duration = Duration::from_millis(1_500);
+
+/// Who leads, as this node knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// This node.
+    Leader {
+        /// Rises with every new leader: a fence for work that only a leader may do.
+        term: u64,
+    },
+    /// Another node.
+    Follower {
+        /// That node.
+        leader: NodeId,
+    },
+    /// Nobody, or nobody known.
+    NoLeader,
+}
+
+/// One node of the group. A handle: clones are the same replica.
+#[derive(Clone)]
+pub struct Replica {
+    core: Arc<Core>,
+}
+
+/// What the handle, the server and the background tasks share.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) raft: Engine,
+    pub(crate) host: Arc<Host>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) receiver: Receiver,
+    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) log: LogStore,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    /// Held from taking a stamp to queueing the entry, so stamps rise in log order.
+    order: Mutex<()>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Replica {
+    /// True when the folder holds the identity of a member: [`Replica::start`] needs no token.
+    pub fn exists(folder: &Path) -> bool {
+        Authority::exists(folder)
+    }
+
+    /// Makes a cluster: its authority, and a membership of this node alone. Then as [`Replica::start`].
+    pub async fn bootstrap(
+        config: Config,
+        machine: Arc<dyn Machine>,
+        admission: Arc<dyn Admission>,
+    ) -> Result<Self, Fault> {
+        if Authority::exists(&config.folder) {
+            return Err(Fault::found("this folder belongs to a cluster already"));
+        }
+        Authority::create()?.save(&config.folder)?;
+        let folder = config.folder.clone();
+        let started = Self::start(config, machine, admission).await;
+        let replica = started.inspect_err(|_| membership::forget(&folder))?;
+        let config = &replica.core.config;
+        let own = Node { peer_address: config.peer_advertise.clone(), api_url: config.api_url.clone() };
+        let members = std::collections::BTreeMap::from([(config.node, own)]);
+        let made = replica.core.raft.initialize(members).await;
+        made.map_err(|e| Fault::new("make a cluster of one", e))?;
+        let mut leadership = replica.core.leadership.subscribe();
+        let leads = leadership.wait_for(|now| matches!(now, Leadership::Leader { .. }));
+        if timeout(FOUNDING, leads).await.is_err() {
+            return Err(Fault::found("a cluster of one found no leader"));
+        }
+        Ok(replica)
+    }
+
+    /// Joins a cluster: asks a member, saves the authority it sends, answers the grant. Call
+    /// [`Replica::start`] next.
+    pub async fn join(config: &Config, token: &Token) -> Result<Grant, JoinError> {
+        membership::join(config, token).await
+    }
+
+    /// Starts a member: listens to peers, applies what is committed and not yet in the files, takes part.
+    pub async fn start(
+        config: Config,
+        machine: Arc<dyn Machine>,
+        admission: Arc<dyn Admission>,
+    ) -> Result<Self, Fault> {
+        if config.proposal_bytes_max > PAYLOAD_MAX / 2 {
+            return Err(Fault::found("proposals would be larger than a frame between peers"));
+        }
+        let group = GroupId::MAIN;
+        let peers = Peers::new(config.node, group, Authority::load(&config.folder)?)?;
+        let listener = TcpListener::bind(config.peer_listen)
+            .await
+            .map_err(|e| Fault::new(format!("listen for peers on {}", config.peer_listen), e))?;
+        let host = Host::open(machine, group, &config.folder)?;
+        let receiver = Receiver::new(Arc::clone(&host), &config.folder)?;
+        let shipper = Shipper::new(Arc::clone(&host), &config.folder)?;
+        let log = LogStore::open(&config.folder.join("log"), group, config.segment_bytes)?;
+        let network = Network { peers: Arc::clone(&peers), shipper };
+        let engine = Arc::new(engine_config(&config)?);
+        let state = StateMachine::start(Arc::clone(&host))?;
+        let raft = Raft::new(config.node, engine, network, log.clone(), state)
+            .await
+            .map_err(|e| Fault::new("start the consensus engine", e))?;
+        let core = Arc::new(Core {
+            config,
+            raft,
+            host,
+            peers,
+            receiver,
+            admission,
+            log,
+            leadership: watch::Sender::new(Leadership::NoLeader),
+            order: Mutex::new(()),
+            stopping: watch::Sender::new(false),
+        });
+        tokio::spawn(watch_engine(Arc::clone(&core)));
+        tokio::spawn(keep_house(Arc::clone(&core)));
+        tokio::spawn(server::serve(Arc::clone(&core), listener, core.stopping.subscribe()));
+        Ok(Self { core })
+    }
+
+    /// Proposes an entry, on any node, and waits until it is applied where it was accepted.
+    ///
+    /// It is written at least once, if at all: after a change of leader it may be proposed again, so the
+    /// machine recognizes repeated bodies by an id of its own.
+    pub async fn propose(&self, body: Bytes, within: Duration) -> Result<Committed, Unavailable> {
+        let core = &self.core;
+        if body.len() > core.config.proposal_bytes_max {
+            return Err(Unavailable::TooLarge);
+        }
+        let until = Instant::now() + within;
+        let mut leadership = core.leadership.subscribe();
+        let mut left = false;
+        loop {
+            core.running()?;
+            let remaining = until.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
+                return Err(if left { Unavailable::OutcomeUnknown } else { Unavailable::NoQuorum });
+            }
+            let leader = *leadership.borrow_and_update();
+            match core.attempt_at(leader, body.clone(), remaining).await? {
+                Attempt::Done { index, reply } => return Ok(Committed { index, reply }),
+                Attempt::Unknown => left = true,
+                Attempt::NotWritten => {}
+            }
+            let _ = timeout_at(until.min(Instant::now() + PAUSE), leadership.changed()).await;
+        }
+    }
+
+    /// Waits until everything acknowledged anywhere before the call is applied here; answers that index.
+    ///
+    /// The leader confirms by a round of heartbeats that it still leads, so no clock is trusted; many
+    /// readers share one round.
+    pub async fn read_barrier(&self, within: Duration) -> Result<u64, Unavailable> {
+        let core = &self.core;
+        let until = Instant::now() + within;
+        let mut leadership = core.leadership.subscribe();
+        loop {
+            core.running()?;
+            let remaining = until.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
+                return Err(Unavailable::NoQuorum);
+            }
+            let leader = *leadership.borrow_and_update();
+            if let Some(index) = core.read_index_at(leader, remaining).await {
+                self.wait_applied(index, until.saturating_duration_since(Instant::now())).await?;
+                return Ok(index);
+            }
+            let _ = timeout_at(until.min(Instant::now() + PAUSE), leadership.changed()).await;
+        }
+    }
+
+    /// Waits until the entry at `index` is applied here.
+    pub async fn wait_applied(&self, index: u64, within: Duration) -> Result<(), Unavailable> {
+        let mut applied = self.core.host.applied.subscribe();
+        let reached = timeout(within, applied.wait_for(|applied| *applied >= index)).await.is_ok();
+        self.core.running()?;
+        if reached { Ok(()) } else { Err(Unavailable::NoQuorum) }
+    }
+
+    /// Index of the last entry applied here.
+    pub fn applied_index(&self) -> u64 {
+        *self.core.host.applied.borrow()
+    }
+
+    /// Who leads, and every change of it.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.core.leadership.subscribe()
+    }
+
+    /// This replica and what it knows of the group.
+    pub fn status(&self) -> Status {
+        status::of(&self.core)
+    }
+
+    /// Resolves when this replica met a fault: the text. Never after a plain [`Replica::stop`].
+    pub async fn halted(&self) -> String {
+        let mut halted = self.core.host.halted.subscribe();
+        match halted.wait_for(Option::is_some).await {
+            Ok(text) => text.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Makes a checkpoint now; answers the index up to which the files are durable.
+    pub async fn checkpoint(&self, within: Duration) -> Result<u64, Unavailable> {
+        let core = &self.core;
+        let index = self.applied_index();
+        let mut durable = core.host.durable.subscribe();
+        if *durable.borrow() < index {
+            core.raft.trigger().snapshot().await.map_err(|_| Unavailable::Halted)?;
+        }
+        let reached = timeout(within, durable.wait_for(|durable| *durable >= index)).await;
+        match reached {
+            Ok(Ok(index)) => Ok(*index),
+            _ => Err(core.running().err().unwrap_or(Unavailable::OutcomeUnknown)),
+        }
+    }
+
+    /// Takes a node out of the group. On any node.
+    pub async fn remove(&self, node: NodeId, within: Duration) -> Result<(), ChangeError> {
+        self.core.change(Change::Remove { node }, within).await
+    }
+
+    /// Hands the leadership to a voter and waits until this node sees it lead. On any node.
+    pub async fn transfer_leadership(&self, to: NodeId, within: Duration) -> Result<(), ChangeError> {
+        let core = &self.core;
+        let until = Instant::now() + within;
+        core.change(Change::TransferTo { node: to }, within).await?;
+        let mut leadership = core.leadership.subscribe();
+        let leads = |now: &Leadership| match *now {
+            Leadership::Leader { .. } => to == core.config.node,
+            Leadership::Follower { leader } => leader == to,
+            Leadership::NoLeader => false,
+        };
+        match timeout_at(until, leadership.wait_for(leads)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(ChangeError::Unavailable(Unavailable::OutcomeUnknown)),
+        }
+    }
+
+    /// A token that admits one node, once the application has stored its digest.
+    pub fn new_token(&self) -> Result<Token, Fault> {
+        let metrics = self.core.metrics();
+        let nodes = metrics.membership_config.membership().nodes();
+        let own = self.core.config.peer_advertise.clone(); // first: the member that is asked for a token is up
+        let others = nodes.map(|(_, node)| node.peer_address.clone()).filter(|address| *address != own);
+        let addresses = std::iter::once(own.clone()).chain(others).collect();
+        Token::new(addresses, self.core.peers.authority().fingerprint())
+    }
+
+    /// Stops this replica: hands the leadership over if it leads, then takes no further part.
+    pub async fn stop(&self) {
+        let core = &self.core;
+        if core.leads()
+            && core.running().is_ok()
+            && let Some(heir) = core.heir()
+        {
+            let _ = self.transfer_leadership(heir, HAND_OVER).await;
+        }
+        core.stopping.send_replace(true);
+        if core.raft.shutdown().await.is_err() {
+            tracing::warn!("the consensus engine did not end cleanly");
+        }
+        core.peers.close();
+    }
+}
+
+impl Core {
+    pub(crate) fn metrics(&self) -> Metrics {
+        use openraft::async_runtime::watch::WatchReceiver;
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    pub(crate) fn vote(&self) -> Vote {
+        self.metrics().vote
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        matches!(*self.leadership.borrow(), Leadership::Leader { .. })
+    }
+
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+        self.metrics().membership_config.get_node(&node).is_some()
+    }
+
+    fn running(&self) -> Result<(), Unavailable> {
+        if *self.stopping.borrow() || self.host.halted.borrow().is_some() {
+            return Err(Unavailable::Halted);
+        }
+        Ok(())
+    }
+
+    /// The voter that has the most of the log.
+    fn heir(&self) -> Option<NodeId> {
+        let metrics = self.metrics();
+        let replication = metrics.replication?;
+        let others = metrics.membership_config.voter_ids().filter(|voter| *voter != self.config.node);
+        others.max_by_key(|voter| replication.get(voter).copied().flatten())
+    }
+
+    fn link(&self, node: NodeId) -> Option<Link> {
+        let metrics = self.metrics();
+        let known = metrics.membership_config.get_node(&node)?;
+        Some(self.peers.link(node, &known.peer_address, Lane::Raft))
+    }
+
+    async fn attempt_at(
+        &self,
+        leader: Leadership,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Attempt, Unavailable> {
+        match leader {
+            Leadership::NoLeader => Ok(Attempt::NotWritten),
+            Leadership::Leader { .. } => self.attempt(body, within).await.map_err(|_| Unavailable::Halted),
+            Leadership::Follower { leader } => {
+                let Some(link) = self.link(leader) else { return Ok(Attempt::NotWritten) };
+                let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                let asked = link.call(kind::PROPOSE, &Propose { within_ms, body }, within).await;
+                Ok(asked.unwrap_or_else(|error| match error {
+                    CallError::Unsent(_) => Attempt::NotWritten,
+                    CallError::Lost(_) | CallError::Refused(_) => Attempt::Unknown,
+                }))
+            }
+        }
+    }
+
+    /// One attempt to write here. A fault when the engine has stopped.
+    pub(crate) async fn attempt(&self, body: Bytes, within: Duration) -> Result<Attempt, Fault> {
+        let stopped = || Fault::found("this replica has stopped");
+        let (responder, outcome) = ProgressResponder::complete_only();
+        let queued = {
+            let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            let entry = Stamped { at_ms: self.host.clock.stamp(), body };
+            // Queueing waits only while the engine's queue is full (unconstrained: or if the task had
+            // used up its turn, which must not look the same).
+            unconstrained(self.raft.client_write_ff(entry, Some(responder))).now_or_never()
+        };
+        match queued {
+            Some(Ok(())) => {}
+            Some(Err(_)) => return Err(stopped()),
+            // The future went with the entry in it: nothing was written.
+            None => return Ok(Attempt::NotWritten),
+        }
+        match timeout(within, outcome).await {
+            Err(_) | Ok(Ok(Err(ClientWriteError::LogEntryDiscarded(_)))) => Ok(Attempt::Unknown),
+            Ok(Err(_)) => Err(stopped()),
+            Ok(Ok(Ok(done))) => Ok(Attempt::Done { index: done.log_id.index, reply: done.data }),
+            Ok(Ok(Err(_))) => Ok(Attempt::NotWritten),
+        }
+    }
+
+    /// The index a linearizable read must wait for, if this node leads and a quorum confirms it.
+    pub(crate) async fn read_index(&self, within: Duration) -> Option<u64> {
+        let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(within);
+        let linearizer = self.raft.get_read_linearizer(option).await.ok()?;
+        Some(linearizer.read_log_id().index())
+    }
+
+    async fn read_index_at(&self, leader: Leadership, within: Duration) -> Option<u64> {
+        match leader {
+            Leadership::NoLeader => None,
+            Leadership::Leader { .. } => self.read_index(within).await,
+            Leadership::Follower { leader } => {
+                let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                let asked = self.link(leader)?.call(kind::READ_INDEX, &within_ms, within).await;
+                asked.unwrap_or(None)
+            }
+        }
+    }
+
+    /// Has the leader, wherever it is, perform a change.
+    pub(crate) async fn change(&self, change: Change, within: Duration) -> Result<(), ChangeError> {
+        let until = Instant::now() + within;
+        let mut leadership = self.leadership.subscribe();
+        loop {
+            self.running().map_err(ChangeError::Unavailable)?;
+            let leader = *leadership.borrow_and_update();
+            let attempt = async {
+                match leader {
+                    Leadership::NoLeader => Ok(Changed::NotNow),
+                    Leadership::Leader { .. } => Ok(membership::perform(self, change.clone()).await),
+                    Leadership::Follower { leader } => match self.link(leader) {
+                        Some(link) => link.call(kind::CHANGE, &change, within).await,
+                        None => Ok(Changed::NotNow),
+                    },
+                }
+            };
+            match timeout_at(until, attempt).await {
+                Ok(Ok(Changed::Done)) => return Ok(()),
+                Ok(Ok(Changed::Refused(why))) => return Err(ChangeError::Refused(why)),
+                Ok(Ok(Changed::NotNow) | Err(_)) => {}
+                Err(_) => return Err(ChangeError::Unavailable(Unavailable::OutcomeUnknown)),
+            }
+            if Instant::now() >= until {
+                return Err(ChangeError::Unavailable(Unavailable::NoQuorum));
+            }
+            let _ = timeout_at(until.min(Instant::now() + PAUSE), leadership.changed()).await;
+        }
+    }
+}
+
+/// Our times in the engine's terms.
+///
+/// The engine starts an election once a leader's lease (its longest election time-out) *and* a random
+/// election time-out have passed without a heartbeat. Half of ours for each makes the sum ours.
+fn engine_config(config: &Config) -> Result<openraft::Config, Fault> {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (shortest, longest) = (ms(config.election.0) / 2, ms(config.election.1) / 2);
+    let engine = openraft::Config {
+        cluster_name: "threatflow".into(),
+        heartbeat_interval: ms(config.heartbeat),
+        election_timeout_min: shortest,
+        election_timeout_max: longest,
+        enable_pre_vote: Some(true),
+        // A restarted leader stands for election like any other: it cannot know what happened meanwhile.
+        enable_leader_restore: Some(false),
+        max_payload_entries: 1024,
+        // Only a follower whose entries are purged gets a snapshot.
+        replication_lag_threshold: u64::MAX,
+        snapshot_policy: openraft::SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: config.keep_entries,
+        purge_batch_size: 1,
+        install_snapshot_timeout: 120_000,
+        backoff: "20ms 40ms 80ms ..500ms".into(),
+        ..openraft::Config::default()
+    };
+    engine.validate().map_err(|e| Fault::new("configure the consensus engine", e))
+}
+
+/// Publishes the leadership, and notices when the engine ends by a fault.
+async fn watch_engine(core: Arc<Core>) {
+    use openraft::async_runtime::watch::WatchReceiver;
+    let mut server = core.raft.server_metrics();
+    loop {
+        let now = {
+            let seen = server.borrow_watched();
+            match seen.current_leader {
+                Some(leader) if leader == core.config.node && seen.state == ServerState::Leader => {
+                    Leadership::Leader { term: seen.vote.leader_id.term }
+                }
+                Some(leader) if leader != core.config.node => Leadership::Follower { leader },
+                _ => Leadership::NoLeader,
+            }
+        };
+        let now = if core.host.halted.borrow().is_some() { Leadership::NoLeader } else { now };
+        core.leadership.send_if_modified(|known| std::mem::replace(known, now) != now);
+        if server.changed().await.is_err() {
+            break;
+        }
+    }
+    core.leadership.send_replace(Leadership::NoLeader);
+    if !*core.stopping.borrow() {
+        let why = match core.metrics().running_state {
+            Err(error) => error.to_string(),
+            Ok(()) => "it ended".into(),
+        };
+        core.host.halt(Fault::new("run the consensus engine", why));
+    }
+}
+
+/// What recurs: checkpoints, promotion of learners, a fresh certificate.
+async fn keep_house(core: Arc<Core>) {
+    let every = |time| {
+        let mut ticks = interval(time);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    };
+    let mut checkpoints = every(core.config.checkpoint_every.max(Duration::from_millis(10)));
+    let (mut promotions, mut renewals) = (every(PROMOTE_EVERY), every(RENEW_EVERY));
+    let mut stopping = core.stopping.subscribe();
+    renewals.tick().await; // the first comes at once, and start has just issued one
+    loop {
+        tokio::select! {
+            () = until_stop(&mut stopping) => return,
+            _ = checkpoints.tick() => {
+                if *core.host.applied.borrow() > *core.host.durable.borrow()
+                    && core.raft.trigger().snapshot().await.is_err()
+                {
+                    return; // the engine has ended; `watch_engine` says why
+                }
+            }
+            _ = promotions.tick() => membership::promote(&core).await,
+            _ = renewals.tick() => if let Err(fault) = core.peers.renew() {
+                tracing::error!(%fault, "no fresh certificate could be made");
+            },
+        }
+    }
+}
+
+/// Waits until the replica stops.
+pub(crate) async fn until_stop(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,125 @@
+//! What a replica says about itself: roles, lag, health.
+
+use openraft::Instant as _;
+use serde::Serialize;
+
+use crate::{
+    clock::system_ms,
+    contract::NodeId,
+    log::LogStats,
+    replica::{Core, Leadership},
+};
+
+/// A replica and what it knows of the group, at a moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// This node.
+    pub node: NodeId,
+    /// The cluster's random name, made at bootstrap.
+    pub cluster: String,
+    /// `leader`, `follower`, `candidate`, `learner`, or `halted`.
+    pub role: &'static str,
+    /// The present term.
+    pub term: u64,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// A change of the voters is under way: until it is over, both the old and the new majority count.
+    pub changing: bool,
+    /// Voters and learners, by id.
+    pub members: Vec<Member>,
+    /// Index of the last entry in the log.
+    pub last_index: u64,
+    /// Index of the last entry known to be committed.
+    pub commit_index: u64,
+    /// Index of the last entry applied here.
+    pub applied_index: u64,
+    /// Index up to which this node's files are durable.
+    pub checkpoint_index: u64,
+    /// Milliseconds since that checkpoint; absent before the first.
+    pub checkpoint_age_ms: Option<u64>,
+    /// Entries up to here are gone from the log.
+    pub purged_index: u64,
+    /// The log on disk.
+    pub log: LogStats,
+}
+
+/// A node of the group.
+#[derive(Clone, Debug, Serialize)]
+pub struct Member {
+    /// Its id.
+    pub node: NodeId,
+    /// Whether it votes; a learner only listens until it has caught up.
+    pub voter: bool,
+    /// Where its peers reach it.
+    pub peer_address: String,
+    /// The URL of its API.
+    pub api_url: String,
+    /// Index of the last entry it is known to hold. Known to the leader only.
+    pub matched_index: Option<u64>,
+    /// Entries it lacks. Known to the leader only.
+    pub lag: Option<u64>,
+    /// Milliseconds since it last answered. Known to the leader only.
+    pub last_ack_ms: Option<u64>,
+}
+
+/// Collects the status.
+pub(crate) fn of(core: &Core) -> Status {
+    let metrics = core.metrics();
+    let checkpoint = core.host.checkpoint();
+    let last_index = metrics.last_log_index.unwrap_or(0);
+    let leadership = *core.leadership.borrow();
+    let role = match metrics.state {
+        _ if core.host.halted.borrow().is_some() => "halted",
+        openraft::ServerState::Leader => "leader",
+        openraft::ServerState::Follower => "follower",
+        openraft::ServerState::Candidate => "candidate",
+        openraft::ServerState::Learner => "learner",
+        openraft::ServerState::Shutdown => "halted",
+    };
+    Status {
+        node: core.config.node,
+        cluster: core.peers.authority().cluster().to_owned(),
+        role,
+        term: metrics.current_term,
+        leader: match leadership {
+            Leadership::Leader { .. } => Some(core.config.node),
+            Leadership::Follower { leader } => Some(leader),
+            Leadership::NoLeader => None,
+        },
+        changing: metrics.membership_config.get_joint_config().len() > 1
+            || metrics.membership_config != metrics.committed_membership_config,
+        members: members(core, &metrics, last_index),
+        last_index,
+        commit_index: metrics.local_committed.map_or(0, |committed| committed.index),
+        applied_index: *core.host.applied.borrow(),
+        checkpoint_index: checkpoint.index(),
+        checkpoint_age_ms: checkpoint.last.map(|_| system_ms().saturating_sub(checkpoint.at_ms)),
+        purged_index: metrics.purged.map_or(0, |purged| purged.index),
+        log: core.log.stats(),
+    }
+}
+
+fn members(core: &Core, metrics: &crate::replica::Metrics, last_index: u64) -> Vec<Member> {
+    let membership = metrics.membership_config.membership();
+    let voters: Vec<NodeId> = membership.voter_ids().collect();
+    let member = |(&node, about): (&NodeId, &crate::types::Node)| {
+        let own = node == core.config.node && metrics.replication.is_some();
+        let matched = metrics.replication.as_ref().and_then(|all| all.get(&node));
+        let matched_index = match matched {
+            Some(matched) => Some(matched.as_ref().map_or(0, |matched| matched.index)),
+            None => None,
+        };
+        let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&node)).and_then(Option::as_ref);
+        let heard_ms = heard.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
+        Member {
+            node,
+            voter: voters.contains(&node),
+            peer_address: about.peer_address.clone(),
+            api_url: about.api_url.clone(),
+            matched_index,
+            lag: matched_index.map(|matched| last_index.saturating_sub(matched)),
+            last_ack_ms: if own { Some(0) } else { heard_ms },
+        }
+    };
+    membership.nodes().map(member).collect()
+}

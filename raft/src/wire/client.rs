@@ -1,0 +1,310 @@
+//! The asking side: one task per connection, reconnecting on demand.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::poll_fn,
+    io,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    net::TcpStream,
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{
+    CallError, Hello, decode, encode,
+    frame::{Frame, Pipe},
+    kind,
+};
+use crate::{
+    contract::{Fault, GroupId, NodeId},
+    pki::{Authority, Tls},
+};
+
+/// How long a peer may leave requests unanswered, saying nothing at all, before its connection is given up.
+pub(crate) const HUNG: Duration = Duration::from_secs(2);
+/// The same for snapshots, where installing takes its time.
+const HUNG_BULK: Duration = Duration::from_mins(2);
+const CONNECT: Duration = Duration::from_secs(1);
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+const BACKLOG_BYTES: usize = 4 << 20;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// Consensus, forwarded proposals, read barriers.
+    Raft,
+    /// Snapshots.
+    Bulk,
+}
+
+/// The answer to come.
+pub(crate) type Answer = oneshot::Receiver<Result<Bytes, CallError>>;
+
+/// A connection to a peer, opened when first used and again after it broke.
+#[derive(Clone)]
+pub(crate) struct Link {
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+struct Request {
+    kind: u8,
+    payload: Bytes,
+    answer: oneshot::Sender<Result<Bytes, CallError>>,
+}
+
+/// All links of this node.
+pub(crate) struct Peers {
+    node: NodeId,
+    group: GroupId,
+    authority: Authority,
+    tls: RwLock<Arc<Tls>>,
+    /// Connections live where the replica does, whoever asks first.
+    runtime: Handle,
+    links: Mutex<BTreeMap<(NodeId, String, Lane), Link>>,
+}
+
+impl Peers {
+    pub(crate) fn new(node: NodeId, group: GroupId, authority: Authority) -> Result<Arc<Self>, Fault> {
+        let tls = RwLock::new(Arc::new(authority.issue(node)?));
+        let (runtime, links) = (Handle::current(), Mutex::default());
+        Ok(Arc::new(Self { node, group, authority, tls, runtime, links }))
+    }
+
+    /// The TLS configurations now in use.
+    pub(crate) fn tls(&self) -> Arc<Tls> {
+        Arc::clone(&self.tls.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Issues this node a fresh certificate; connections made from now on use it.
+    pub(crate) fn renew(&self) -> Result<(), Fault> {
+        let fresh = Arc::new(self.authority.issue(self.node)?);
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    pub(crate) fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// The link to a peer; the same one for every caller.
+    pub(crate) fn link(self: &Arc<Self>, node: NodeId, address: &str, lane: Lane) -> Link {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (node, address.to_owned(), lane);
+        links
+            .entry(key)
+            .or_insert_with(|| {
+                let (requests, queue) = mpsc::unbounded_channel();
+                let dialer = Dialer { peers: Arc::clone(self), node, address: address.to_owned(), lane };
+                self.runtime.spawn(dialer.run(queue));
+                Link { requests }
+            })
+            .clone()
+    }
+
+    /// Ends every connection.
+    pub(crate) fn close(&self) {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Link {
+    /// Sends at once; the answer comes later.
+    pub(crate) fn send(&self, kind: u8, payload: Bytes) -> Answer {
+        let (answer, receiver) = oneshot::channel();
+        if let Err(mpsc::error::SendError(request)) = self.requests.send(Request { kind, payload, answer }) {
+            let _ = request.answer.send(Err(CallError::Unsent("this node is stopping".into())));
+        }
+        receiver
+    }
+
+    /// Asks and waits, at most for `within`.
+    pub(crate) async fn call<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        kind: u8,
+        question: &Q,
+        within: Duration,
+    ) -> Result<A, CallError> {
+        let payload = encode(question).map_err(|e| CallError::Unsent(e.to_string()))?;
+        let answered = timeout(within, self.send(kind, payload)).await;
+        let payload = match answered {
+            Ok(Ok(result)) => result?,
+            Ok(Err(_)) => return Err(CallError::Lost("the connection ended".into())),
+            Err(_) => return Err(CallError::Lost(format!("nothing within {within:?}"))),
+        };
+        decode(&payload).map_err(|e| CallError::Refused(e.to_string()))
+    }
+}
+
+struct Dialer {
+    peers: Arc<Peers>,
+    node: NodeId,
+    address: String,
+    lane: Lane,
+}
+
+impl Dialer {
+    async fn run(self, mut queue: mpsc::UnboundedReceiver<Request>) {
+        let mut pause = BACKOFF.0;
+        while let Some(first) = queue.recv().await {
+            let why = match timeout(CONNECT, self.connect()).await {
+                Ok(Ok(pipe)) => {
+                    pause = BACKOFF.0;
+                    let mut session = Session::new(pipe, self.peers.group, self.lane);
+                    session.ask(first);
+                    match poll_fn(|cx| session.poll(cx, &mut queue)).await {
+                        Ok(()) => return,
+                        Err(error) => {
+                            tracing::debug!(peer = self.node, %error, "a peer connection ended");
+                            session.lose(&error.to_string());
+                            continue;
+                        }
+                    }
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no connection within {CONNECT:?}"),
+            };
+            tracing::debug!(peer = self.node, error = why, "a peer cannot be reached");
+            refuse(first, &why);
+            if !refuse_until(Instant::now() + pause, &mut queue, &why).await {
+                return;
+            }
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    async fn connect(&self) -> io::Result<Pipe<TlsStream<TcpStream>>> {
+        let tcp = TcpStream::connect(&self.address).await?;
+        tcp.set_nodelay(true)?;
+        let name = self.peers.authority.name_of(self.node).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(Arc::clone(&self.peers.tls().client));
+        let mut pipe = Pipe::new(connector.connect(name, tcp).await?);
+        let hello = encode(&Hello { node: self.peers.node }).map_err(io::Error::other)?;
+        pipe.push(&Frame { kind: kind::HELLO, group: self.peers.group, request: 0, payload: hello })?;
+        Ok(pipe)
+    }
+}
+
+fn refuse(request: Request, why: &str) {
+    let _ = request.answer.send(Err(CallError::Unsent(why.to_owned())));
+}
+
+/// Refuses what comes until then, at once: the caller knows best what to do meanwhile.
+async fn refuse_until(until: Instant, queue: &mut mpsc::UnboundedReceiver<Request>, why: &str) -> bool {
+    loop {
+        tokio::select! {
+            () = sleep_until(until) => return true,
+            request = queue.recv() => match request {
+                Some(request) => refuse(request, why),
+                None => return false,
+            },
+        }
+    }
+}
+
+/// One connection while it lasts.
+struct Session {
+    pipe: Pipe<TlsStream<TcpStream>>,
+    group: GroupId,
+    asked: HashMap<u64, oneshot::Sender<Result<Bytes, CallError>>>,
+    newest: u64,
+    heard: Instant,
+    hung: Duration,
+    watch: Interval,
+}
+
+impl Session {
+    fn new(pipe: Pipe<TlsStream<TcpStream>>, group: GroupId, lane: Lane) -> Self {
+        let mut watch = interval(HUNG / 4);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let hung = if lane == Lane::Bulk { HUNG_BULK } else { HUNG };
+        let (asked, heard) = (HashMap::new(), Instant::now());
+        Self { pipe, group, asked, newest: 0, heard, hung, watch }
+    }
+
+    fn ask(&mut self, request: Request) {
+        if request.answer.is_closed() {
+            return; // nobody waits any more: it need not be sent
+        }
+        self.newest += 1;
+        let frame =
+            Frame { kind: request.kind, group: self.group, request: self.newest, payload: request.payload };
+        match self.pipe.push(&frame) {
+            Ok(()) => {
+                if self.asked.is_empty() {
+                    self.heard = Instant::now();
+                }
+                self.asked.insert(self.newest, request.answer);
+            }
+            Err(error) => {
+                let _ = request.answer.send(Err(CallError::Unsent(error.to_string())));
+            }
+        }
+    }
+
+    /// Ready when the connection is over: `Ok` when this side wants no more of it.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut mpsc::UnboundedReceiver<Request>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut drained = false;
+            while self.pipe.backlog_bytes() < BACKLOG_BYTES {
+                match queue.poll_recv(cx) {
+                    Poll::Ready(Some(request)) => self.ask(request),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => {
+                        drained = true;
+                        break;
+                    }
+                }
+            }
+            match self.pipe.poll_write_out(cx) {
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) if !drained => {}
+                _ => break,
+            }
+        }
+        while let Poll::Ready(frame) = self.pipe.poll_next(cx)? {
+            let Some(frame) = frame else {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            };
+            self.answer(frame);
+        }
+        ready!(self.watch.poll_tick(cx));
+        cx.waker().wake_by_ref(); // register the next tick
+        if !self.asked.is_empty() && self.heard.elapsed() > self.hung {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer hangs")));
+        }
+        Poll::Pending
+    }
+
+    fn answer(&mut self, frame: Frame) {
+        self.heard = Instant::now();
+        let Some(waiting) = self.asked.remove(&frame.request) else { return };
+        let result = match frame.kind {
+            kind::ANSWER => Ok(frame.payload),
+            _ => Err(CallError::Refused(String::from_utf8_lossy(&frame.payload).into_owned())),
+        };
+        let _ = waiting.send(result);
+    }
+
+    fn lose(&mut self, why: &str) {
+        for (_, waiting) in self.asked.drain() {
+            let _ = waiting.send(Err(CallError::Lost(why.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Every command there is.
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::{
+    cluster::{Apply, Command, ForgetSent, Kind, PruneReplies, Trail},
+    features::{access, identity, intel, membership, organizations, quotas},
+    kernel::Fault,
+    store::Stop,
+};
+
+/// A command as the dispatcher sees it.
+pub struct Entry {
+    /// Its name and version.
+    pub kind: Kind,
+    /// Whether it leaves an audit event.
+    pub trail: Trail,
+    /// Decodes a body, asks whether the actor may, and applies it.
+    pub run: fn(&mut Apply<'_>, &str) -> Result<Box<RawValue>, Stop>,
+}
+
+/// Every command; one line each.
+pub const COMMANDS: &[Entry] = &[
+    entry::<PruneReplies>(),
+    entry::<ForgetSent>(),
+    entry::<quotas::ReportUsage>(),
+    entry::<quotas::MeasureStorage>(),
+    entry::<quotas::LeaseCalls>(),
+    entry::<quotas::CountCalls>(),
+    entry::<organizations::Register>(),
+    entry::<organizations::RequestChild>(),
+    entry::<organizations::Adopt>(),
+    entry::<organizations::Provision>(),
+    entry::<organizations::Update>(),
+    entry::<organizations::ChangePlan>(),
+    entry::<organizations::Project>(),
+    entry::<identity::CreateUser>(),
+    entry::<identity::OpenSession>(),
+    entry::<identity::RefuseLogin>(),
+    entry::<intel::BeginImport>(),
+    entry::<intel::ImportChunk>(),
+    entry::<intel::StopImport>(),
+    entry::<membership::Bootstrap>(),
+    entry::<membership::MintToken>(),
+    entry::<membership::SpendToken>(),
+];
+
+/// Finds a command by the name and version that stand in the log.
+pub fn find(name: &str, version: u32) -> Option<&'static Entry> {
+    COMMANDS.iter().find(|entry| entry.kind.name == name && entry.kind.version == version)
+}
+
+const fn entry<C: Command>() -> Entry {
+    Entry { kind: C::KIND, trail: C::TRAIL, run: run::<C> }
+}
+
+fn run<C: Command>(cx: &mut Apply<'_>, body: &str) -> Result<Box<RawValue>, Stop> {
+    // The edge wrote the body from the same type: what does not decode was written by a newer binary.
+    let command: C = serde_json::from_str(body)
+        .map_err(|error| Fault::new(format!("decode {} v{}", C::KIND.name, C::KIND.version), error))?;
+    access::require(cx, C::NEEDS)?;
+    let reply = command.apply(cx)?;
+    Ok(to_raw_value(&reply)?)
+}

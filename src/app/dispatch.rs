@@ -1,0 +1,122 @@
+//! Applies one entry to one file: the heart of the house.
+//!
+//! Begin the file's transaction, skip what was applied, answer what is remembered, ask whether the actor
+//! may, apply, keep or take back, append the audit event, remember the reply, move the watermark.
+
+use serde_json::value::RawValue;
+
+use super::commands;
+use crate::{
+    cluster::{Apply, Envelope, Note, Outcome, Remembered, Sent, Trail, recall, remember, store_sent},
+    features::audit::{self, Attempt},
+    kernel::{Fault, Millis, OrgId, OutboxId, Refusal, from_hex},
+    store::{Stop, Store, Writer, Writers},
+};
+
+/// What became of an entry.
+pub struct Dispatched {
+    /// The outcome's bytes, for whoever proposed it.
+    pub reply: Vec<u8>,
+    /// The file whose outbox it filled.
+    pub sent_from: Option<OrgId>,
+}
+
+/// Applies the entry at `index` with the leader's stamp `at`. Leaves the file's transaction open.
+pub fn dispatch(
+    store: &Store,
+    writers: &mut Writers,
+    index: u64,
+    at: Millis,
+    body: &[u8],
+) -> Result<Dispatched, Fault> {
+    let envelope: Envelope = serde_json::from_slice(body)
+        .map_err(|error| Fault::new(format!("decode the envelope of entry {index}"), error))?;
+    let file = envelope.organization;
+    let Some(writer) = writers.begin(store, file, envelope.create.as_ref())? else {
+        return answered(Outcome::refused(Refusal::NotFound)).map_err(|stop| halted(index, &envelope.kind, stop));
+    };
+    if index <= writer.state().mark {
+        // Applied before a crash; whoever waited for it is gone.
+        return Ok(Dispatched { reply: Vec::new(), sent_from: None });
+    }
+    writer.raise(file, envelope.level)?;
+    let at = at.max(writer.state().at);
+    let dispatched = apply(writer, &envelope, index, at).map_err(|stop| halted(index, &envelope.kind, stop))?;
+    writer.advance(index, at);
+    Ok(dispatched)
+}
+
+fn halted(index: u64, kind: &str, stop: Stop) -> Fault {
+    match stop {
+        Stop::Broken(fault) => Fault::new(format!("apply entry {index} ({kind})"), fault),
+        Stop::Refused(refusal) => Fault::found(format!("entry {index} ({kind}): {} outside apply", refusal.code())),
+    }
+}
+
+fn apply(writer: &Writer, envelope: &Envelope, index: u64, at: Millis) -> Result<Dispatched, Stop> {
+    let tx = writer.connection();
+    match recall(tx, envelope.request, &envelope.fingerprint)? {
+        Some(Remembered::Answered(outcome)) => return answered(outcome),
+        Some(Remembered::Elsewhere) => return answered(Outcome::refused(Refusal::IdempotencyKeyReused)),
+        None => {}
+    }
+    let command = commands::find(&envelope.kind, envelope.version).ok_or_else(|| {
+        let (kind, version) = (&envelope.kind, envelope.version);
+        Fault::found(format!("entry {index} holds {kind} v{version}, which this binary does not know; upgrade it"))
+    })?;
+    let salt = from_hex(&envelope.salt).unwrap_or_default();
+    let attempt = Attempt {
+        action: command.kind.name,
+        at,
+        entry: index,
+        organization: envelope.organization,
+        actor: &envelope.actor,
+        request: envelope.request,
+        origin: &envelope.origin,
+        salt: &salt,
+    };
+    let mut cx = Apply::new(tx, at, envelope.organization, &envelope.actor, envelope.request);
+    writer.savepoint()?;
+    let verdict = (command.run)(&mut cx, envelope.body.get());
+    let (notes, sent) = cx.finish();
+    let outcome = settle(writer, &attempt, command.trail, verdict, notes, &sent)?;
+    let dispatched = answered(outcome)?;
+    remember(tx, at, envelope.request, &envelope.fingerprint, &dispatched.reply)?;
+    let sent_from = (!sent.is_empty()).then_some(envelope.organization);
+    Ok(Dispatched { sent_from, ..dispatched })
+}
+
+/// Keeps what was written, or takes it back; either way the attempt is on the trail.
+fn settle(
+    writer: &Writer,
+    attempt: &Attempt<'_>,
+    trail: Trail,
+    verdict: Result<Box<RawValue>, Stop>,
+    notes: Vec<Note>,
+    sent: &[(OutboxId, Sent)],
+) -> Result<Outcome, Stop> {
+    let tx = writer.connection();
+    let (outcome, noted) = match verdict {
+        Ok(reply) => {
+            writer.release()?;
+            store_sent(tx, attempt.at, sent)?;
+            (Outcome::ok(reply), Ok(notes))
+        }
+        Err(Stop::Refused(refusal)) => {
+            writer.rollback()?;
+            (Outcome::refused(refusal.clone()), Err(refusal))
+        }
+        Err(Stop::Broken(fault)) => return Err(Stop::Broken(fault)),
+    };
+    if trail == Trail::Event {
+        match noted {
+            Ok(notes) => audit::append(tx, attempt, Ok(notes))?,
+            Err(refusal) => audit::append(tx, attempt, Err(&refusal))?,
+        }
+    }
+    Ok(outcome)
+}
+
+fn answered(outcome: Outcome) -> Result<Dispatched, Stop> {
+    Ok(Dispatched { reply: serde_json::to_vec(&outcome)?, sent_from: None })
+}

@@ -1,0 +1,128 @@
+//! Every job there is: background work that ends in a proposal.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future, time::Duration};
+
+use raft::Leadership;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::routes::State;
+use crate::{
+    cluster::{Cluster, PruneReplies, Ticket, Unanswered},
+    features::quotas,
+    kernel::{DAY_MS, OrgId, RequestId},
+    web::now,
+};
+
+/// The running jobs of a node.
+pub struct Jobs {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+/// How long an effect waits for the handler that wrote it before the job delivers it.
+const OUTBOX_EVERY: Duration = Duration::from_secs(1);
+/// How often calls that need no permit are counted.
+const CALLS_EVERY: Duration = Duration::from_secs(1);
+/// How often files are measured and old replies forgotten.
+const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+/// Replies forgotten in one entry.
+const PRUNE_MAX: u32 = 5_000;
+
+impl Jobs {
+    /// Stops every job; what one was doing is done or will be done again.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Starts every job. All but the counting of calls run on the leader only.
+pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>) -> Jobs {
+    let (stop, _) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let (meter, cluster) = (state.meter.clone(), state.cluster.clone());
+    tasks.spawn(every(CALLS_EVERY, move || {
+        let meter = meter.clone();
+        async move { meter.flush().await }
+    }));
+    tasks.spawn(deliver(cluster.clone(), sent_from));
+    tasks.spawn(upkeep(cluster));
+    Jobs { tasks, stop }
+}
+
+async fn every<F: Future<Output = ()>>(period: Duration, mut work: impl FnMut() -> F) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        work().await;
+    }
+}
+
+/// Delivers what waits in outboxes. A new leader looks into every file: its predecessor may have died
+/// between a command and its effect.
+async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
+    let mut term_seen = 0;
+    let mut ticks = interval(OUTBOX_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(term) = led_term(&cluster) else { continue };
+        let mut waiting = sent_from.send_replace(BTreeSet::new());
+        if term != term_seen {
+            waiting.extend(cluster.store().list());
+        }
+        let mut failed = BTreeSet::new();
+        for file in waiting {
+            if cluster.deliver_all(file).await.is_err() {
+                failed.insert(file);
+            }
+        }
+        term_seen = if failed.is_empty() { term } else { term_seen };
+        sent_from.send_modify(|waiting| waiting.append(&mut failed));
+    }
+}
+
+/// Looks only into files that changed since the last look: a cold organization costs nothing.
+async fn upkeep(cluster: Cluster) {
+    let mut seen: BTreeMap<OrgId, u64> = cluster.store().list().into_iter().map(|file| (file, 0)).collect();
+    seen.iter_mut().for_each(|(file, mark)| *mark = cluster.store().mark(*file));
+    let mut ticks = interval(UPKEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for file in cluster.store().list() {
+            if led_term(&cluster).is_none() || seen.get(&file) == Some(&cluster.store().mark(file)) {
+                continue;
+            }
+            if let Err(error) = upkeep_file(&cluster, file).await {
+                tracing::warn!(organization.id = %file, ?error, "upkeep is put off to the next minute");
+                continue;
+            }
+            seen.insert(file, cluster.store().mark(file));
+        }
+    }
+}
+
+async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
+    if !file.is_system() {
+        quotas::jobs::measure(cluster, file).await?;
+    }
+    let before = now().plus(-DAY_MS);
+    let ticket = Ticket::system(RequestId(uuid::Uuid::now_v7()));
+    cluster.propose(&ticket, file, &PruneReplies { before, limit: PRUNE_MAX }).await?;
+    Ok(())
+}
+
+fn led_term(cluster: &Cluster) -> Option<u64> {
+    match *cluster.leadership().borrow() {
+        Leadership::Leader { term } => Some(term),
+        Leadership::Follower { .. } | Leadership::NoLeader => None,
+    }
+}

@@ -1,0 +1,131 @@
+//! The command trait, and what apply may touch.
+
+use rusqlite::Connection;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{Sent, envelope::derived_id};
+use crate::{
+    kernel::{Actor, Millis, OrgId, OutboxId, Permission, RequestId},
+    store::{Stop, WrappedKey},
+};
+
+/// A command's name and the version of its shape. Never reused, never renumbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// `slice.verb`.
+    pub name: &'static str,
+    /// The version of the body.
+    pub version: u32,
+}
+
+impl Kind {
+    /// A kind.
+    pub const fn new(name: &'static str, version: u32) -> Self {
+        Self { name, version }
+    }
+}
+
+/// Whether a command leaves an audit event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trail {
+    /// Every attempt, kept or refused, is an event in the same transaction.
+    Event,
+    /// Bookkeeping that changes nothing an auditor asks about (leases of calls, remembered replies, rows
+    /// of the outbox); an event each would bury the trail.
+    Silent,
+}
+
+/// Something that changes one file: a pure function of (file, entry).
+///
+/// `apply` has four paragraphs: read, decide, write, note. It may refuse at any point; what it wrote
+/// is then taken back.
+pub trait Command: Serialize + DeserializeOwned + Send + 'static {
+    /// Its name and version.
+    const KIND: Kind;
+    /// What its actor must hold, decided from rows of the same file.
+    const NEEDS: Permission;
+    /// Whether it leaves an audit event.
+    const TRAIL: Trail = Trail::Event;
+    /// What it answers.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Does it.
+    fn apply(self, cx: &mut Apply<'_>) -> Result<Self::Reply, Stop>;
+}
+
+/// What an audit event says beside who, when and whether.
+#[derive(Clone, Debug, Default)]
+pub struct Note {
+    /// Another action than the command's kind, for events a command causes on its way.
+    pub action: Option<&'static str>,
+    /// Kind of thing that was changed.
+    pub resource_type: &'static str,
+    /// Which one.
+    pub resource_id: Option<String>,
+    /// Before and after, without personal data.
+    pub changes: Value,
+    /// Personal data: kept beside the leaf, which holds a commitment to it.
+    pub personal: Value,
+}
+
+/// What apply may touch: one file, the leader's time, the actor.
+pub struct Apply<'a> {
+    /// The file, inside the entry's savepoint.
+    pub tx: &'a Connection,
+    /// The leader's stamp, never falling within a file.
+    pub at: Millis,
+    /// The organization whose file this is.
+    pub organization: OrgId,
+    /// Who it is done for.
+    pub actor: &'a Actor,
+    /// The proposal.
+    pub request: RequestId,
+    notes: Vec<Note>,
+    sent: Vec<(OutboxId, Sent)>,
+}
+
+impl<'a> Apply<'a> {
+    /// The context of one entry.
+    pub fn new(tx: &'a Connection, at: Millis, organization: OrgId, actor: &'a Actor, request: RequestId) -> Self {
+        Self { tx, at, organization, actor, request, notes: Vec::new(), sent: Vec::new() }
+    }
+
+    /// Says what the command's audit event is about; `changes` without personal data.
+    pub fn note(&mut self, resource_type: &'static str, resource_id: impl ToString, changes: Value) {
+        let resource_id = Some(resource_id.to_string());
+        self.notes.push(Note { resource_type, resource_id, changes, ..Note::default() });
+    }
+
+    /// Adds personal data to the latest note.
+    pub fn note_personal(&mut self, personal: Value) {
+        if let Some(note) = self.notes.last_mut() {
+            note.personal = personal;
+        }
+    }
+
+    /// Adds an event of its own, caused by the command.
+    pub fn note_also(&mut self, action: &'static str, resource_type: &'static str, id: &str, changes: Value) {
+        let resource_id = Some(id.to_owned());
+        self.notes.push(Note { action: Some(action), resource_type, resource_id, changes, personal: Value::Null });
+    }
+
+    /// Sends a command to another file, by the outbox: exactly once, some time after this one commits.
+    pub fn send<C: Command>(
+        &mut self,
+        to: OrgId,
+        create: Option<WrappedKey>,
+        actor: Actor,
+        command: &C,
+    ) -> Result<OutboxId, Stop> {
+        let ordinal = self.sent.len();
+        let id = OutboxId(derived_id(self.request.0, &format!("outbox-{ordinal}")));
+        self.sent.push((id, Sent::new(to, create, actor, command)?));
+        Ok(id)
+    }
+
+    /// Runs `queries` or verbs of another slice in the same transaction, and hands over what was noted.
+    pub fn finish(self) -> (Vec<Note>, Vec<(OutboxId, Sent)>) {
+        (self.notes, self.sent)
+    }
+}

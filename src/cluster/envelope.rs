@@ -1,0 +1,83 @@
+//! The envelope: what stands in the log. Self-describing, named and versioned, never numbered by order.
+
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::Command;
+use crate::{
+    kernel::{Actor, OrgId, Origin, RequestId},
+    store::WrappedKey,
+};
+
+/// A proposed command. Bodies are JSON: readable in the log and in golden files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// The command's name, `quotas.report_usage`.
+    pub kind: String,
+    /// The version of the body's shape.
+    pub version: u32,
+    /// Schema and semantics under which it is applied.
+    pub level: u32,
+    /// The Raft group it belongs to.
+    pub group: u32,
+    /// The organization whose file it changes.
+    pub organization: OrgId,
+    /// Who it is done for.
+    pub actor: Actor,
+    /// Repeating it answers the remembered reply.
+    pub request: RequestId,
+    /// Digest of what was asked, so that a request id cannot be reused for something else (hexadecimal).
+    pub fingerprint: String,
+    /// Random bytes that keep the commitments of this entry's audit events from being guessed (hexadecimal).
+    pub salt: String,
+    /// Where the request came from.
+    #[serde(default)]
+    pub origin: Origin,
+    /// The wrapped key of the file, when this entry creates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create: Option<WrappedKey>,
+    /// The command.
+    pub body: Box<RawValue>,
+}
+
+/// A command on its way from one file to another, as the outbox stores it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sent {
+    /// The file it goes to.
+    pub to: OrgId,
+    /// The wrapped key of that file, when the command creates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create: Option<WrappedKey>,
+    /// Who it is done for.
+    pub actor: Actor,
+    /// The command's name.
+    pub kind: String,
+    /// The version of the body's shape.
+    pub version: u32,
+    /// The command.
+    pub body: Box<RawValue>,
+}
+
+impl Sent {
+    /// Packs `command` for the outbox.
+    pub fn new<C: Command>(
+        to: OrgId,
+        create: Option<WrappedKey>,
+        actor: Actor,
+        command: &C,
+    ) -> serde_json::Result<Self> {
+        let body = serde_json::value::to_raw_value(command)?;
+        Ok(Self { to, create, actor, kind: C::KIND.name.to_owned(), version: C::KIND.version, body })
+    }
+}
+
+/// A UUID (version 8) that follows from `of` and `step`: the same on every node, and at every retry.
+pub(super) fn derived_id(of: Uuid, step: &str) -> Uuid {
+    let hash = digest(&SHA256, &[of.as_bytes().as_slice(), step.as_bytes()].concat());
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}

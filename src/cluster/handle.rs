@@ -1,0 +1,182 @@
+//! The handle that every handler and job holds: propose a command, read a file.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use raft::{GroupId, Leadership, Replica, Unavailable};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, watch};
+
+use super::{Answer, Command, Envelope, Outcome, Sent, Ticket};
+use crate::{
+    kernel::{Fault, OrgId, Refusal, to_hex},
+    store::{LEVEL, Store, WrappedKey},
+};
+
+/// Why a proposal or a read has no answer.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// The rules said no.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Whether the verdict is a remembered one.
+        replayed: bool,
+    },
+    /// No quorum: nothing was written.
+    NoQuorum,
+    /// The time ran out: it may or may not be applied; ask again under the same request id.
+    OutcomeUnknown,
+    /// This node is stopping.
+    Halted,
+    /// The command is larger than the log takes.
+    TooLarge,
+    /// This node failed; it will halt.
+    Broken(Fault),
+}
+
+impl From<Unavailable> for Unanswered {
+    fn from(reason: Unavailable) -> Self {
+        match reason {
+            Unavailable::NoQuorum => Self::NoQuorum,
+            Unavailable::OutcomeUnknown => Self::OutcomeUnknown,
+            Unavailable::Halted => Self::Halted,
+            Unavailable::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Linearizable: sees every write acknowledged before it began.
+    Strong,
+    /// Sees the caller's own writes, on any node; the index of the last one if the caller says it.
+    Session(Option<u64>),
+    /// Whatever this node has applied.
+    Local,
+}
+
+/// One node's way into the cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    replica: Replica,
+    store: Arc<Store>,
+    halt: mpsc::UnboundedSender<String>,
+}
+
+/// How long a proposal may take before its outcome is called unknown.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a read waits for the freshness it asked for.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+
+impl Cluster {
+    /// A handle; a fault met on the way is sent to `halt`, whose owner stops the node.
+    pub fn new(replica: Replica, store: Arc<Store>, halt: mpsc::UnboundedSender<String>) -> Self {
+        Self { replica, store, halt }
+    }
+
+    /// The consensus beneath.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// The files beneath.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Whether this node leads, now and later.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.replica.leadership()
+    }
+
+    /// Proposes a command to `file` and answers what apply decided.
+    pub async fn propose<C: Command>(
+        &self,
+        ticket: &Ticket,
+        file: OrgId,
+        command: &C,
+    ) -> Result<Answer<C::Reply>, Unanswered> {
+        let sent = Sent::new(file, None, ticket.actor.clone(), command).map_err(unwritable)?;
+        let (outcome, index) = self.propose_sent(ticket, sent).await?;
+        outcome.answer(index)
+    }
+
+    /// As [`Cluster::propose`], for the command that creates its file.
+    pub async fn propose_creating<C: Command>(
+        &self,
+        ticket: &Ticket,
+        file: OrgId,
+        key: WrappedKey,
+        command: &C,
+    ) -> Result<Answer<C::Reply>, Unanswered> {
+        let sent = Sent::new(file, Some(key), ticket.actor.clone(), command).map_err(unwritable)?;
+        let (outcome, index) = self.propose_sent(ticket, sent).await?;
+        outcome.answer(index)
+    }
+
+    pub(super) async fn propose_sent(&self, ticket: &Ticket, sent: Sent) -> Result<(Outcome, u64), Unanswered> {
+        let salt = self.store.keyring().draw::<32>().map_err(Unanswered::Broken)?;
+        let envelope = Envelope {
+            kind: sent.kind,
+            version: sent.version,
+            level: LEVEL,
+            group: GroupId::MAIN.0,
+            organization: sent.to,
+            actor: sent.actor,
+            request: ticket.request,
+            fingerprint: ticket.fingerprint.clone(),
+            salt: to_hex(&salt),
+            origin: ticket.origin.clone(),
+            create: sent.create,
+            body: sent.body,
+        };
+        let bytes = serde_json::to_vec(&envelope).map_err(unwritable)?;
+        let committed = self.replica.propose(Bytes::from(bytes), WRITE_WITHIN).await?;
+        let outcome = serde_json::from_slice(&committed.reply)
+            .map_err(|error| Unanswered::Broken(Fault::new("read an outcome", error)))?;
+        Ok((outcome, committed.index))
+    }
+
+    /// Runs queries on a view of `file` as fresh as `view` asks; `None` when it does not exist.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        view: &View,
+        file: OrgId,
+        queries: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<Option<T>, Unanswered> {
+        self.await_view(view).await?;
+        let store = Arc::clone(&self.store);
+        let answer = tokio::task::spawn_blocking(move || store.read(file, queries)).await;
+        match answer {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(fault)) => Err(self.halt(fault)),
+            Err(error) => Err(self.halt(Fault::new("read a file", error))),
+        }
+    }
+
+    /// Waits until this node's state is as fresh as `view` asks.
+    pub async fn await_view(&self, view: &View) -> Result<(), Unanswered> {
+        match view {
+            View::Local => Ok(()),
+            View::Session(Some(index)) => Ok(self.replica.wait_applied(*index, READ_WITHIN).await?),
+            // Without an index nobody here knows what the caller wrote elsewhere: see everything acknowledged.
+            View::Strong | View::Session(None) => {
+                self.replica.read_barrier(READ_WITHIN).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Stops the node because of `fault`; the answer for whoever asked.
+    pub fn halt(&self, fault: Fault) -> Unanswered {
+        // The receiver lives as long as the node; if it is gone, the node is stopping already.
+        let _ = self.halt.send(fault.to_string());
+        Unanswered::Broken(fault)
+    }
+}
+
+fn unwritable(error: serde_json::Error) -> Unanswered {
+    Unanswered::Broken(Fault::new("write a command", error))
+}

@@ -1,0 +1,25 @@
+//! Commands on their way into the log and replies on their way out.
+//!
+//! Owns the words *command*, *envelope*, *ticket*, *outcome*, *level*, and the tables `spine_replies`
+//! and `spine_outbox`.
+//!
+//! What always holds: a command names one file; every proposal has a request id, and repeating it
+//! answers the remembered reply; an effect on another file travels by the outbox.
+//!
+//! Must not know: which commands exist (`app/commands.rs` lists them), HTTP. Start at `command.rs`.
+
+mod command;
+mod envelope;
+mod handle;
+mod outbox;
+mod outcome;
+mod replies;
+mod ticket;
+
+pub use command::{Apply, Command, Kind, Note, Trail};
+pub use envelope::{Envelope, Sent};
+pub use handle::{Cluster, Unanswered, View};
+pub use outbox::{Delivered, ForgetSent, pending, store_sent};
+pub use outcome::{Answer, Outcome};
+pub use replies::{PruneReplies, Remembered, recall, remember};
+pub use ticket::Ticket;

@@ -1,0 +1,56 @@
+//! Reading roles and grants.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::model::Standing;
+use crate::kernel::{Actor, Fault, OrgId, Role};
+
+/// Where `actor` stands towards the organization whose file `tx` is.
+pub fn standing(tx: &Connection, organization: OrgId, actor: &Actor) -> Result<Standing, Fault> {
+    Ok(match actor {
+        Actor::System => Standing::System,
+        Actor::Anonymous => Standing::Stranger,
+        Actor::Platform { user } if organization.is_system() => member(tx, &user.to_string())?,
+        Actor::Platform { .. } => Standing::Operator,
+        Actor::User { organization: home, user, .. } if *home == organization => member(tx, &user.to_string())?,
+        Actor::User { organization: home, role: Role::Admin, .. } => overseer(tx, organization, *home)?,
+        Actor::User { .. } => Standing::Stranger,
+    })
+}
+
+fn member(tx: &Connection, user: &str) -> Result<Standing, Fault> {
+    let role: Option<String> = tx.prepare_cached(ROLE)?.query_row([user], |row| row.get(0)).optional()?;
+    let role = role.and_then(|name| name.parse().ok());
+    Ok(role.map_or(Standing::Stranger, Standing::Member))
+}
+
+fn overseer(tx: &Connection, organization: OrgId, home: OrgId) -> Result<Standing, Fault> {
+    if organization.is_system() {
+        return Ok(Standing::Stranger);
+    }
+    let granted: bool = tx.prepare_cached(GRANTED)?.query_row([home.to_string()], |row| row.get(0))?;
+    Ok(if granted { Standing::Overseer } else { Standing::Stranger })
+}
+
+/// The organization that an id or a slug stands for; `system` is one too. Asked of the system file.
+pub fn organization_named(tx: &Connection, name: &str) -> Result<Option<OrgId>, Fault> {
+    if name == "system" || name == OrgId::SYSTEM.to_string() {
+        return Ok(Some(OrgId::SYSTEM));
+    }
+    find(tx, NAMED, &name.to_lowercase())
+}
+
+/// The organization that owns a domain. Asked of the system file.
+pub fn organization_of_domain(tx: &Connection, domain: &str) -> Result<Option<OrgId>, Fault> {
+    find(tx, OF_DOMAIN, domain)
+}
+
+fn find(tx: &Connection, sql: &str, key: &str) -> Result<Option<OrgId>, Fault> {
+    let id: Option<String> = tx.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
+    Ok(id.and_then(|id| id.parse().ok()))
+}
+
+const ROLE: &str = "SELECT role FROM identity_users WHERE id = ?1 AND is_active = 1";
+const GRANTED: &str = "SELECT EXISTS (SELECT 1 FROM access_grants WHERE organization = ?1)";
+const NAMED: &str = "SELECT id FROM organizations_registry WHERE id = ?1 OR slug = ?1 ORDER BY id LIMIT 1";
+const OF_DOMAIN: &str = "SELECT id FROM organizations_registry WHERE domain = ?1";

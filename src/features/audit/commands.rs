@@ -1,0 +1,169 @@
+//! Appending events. Called by the dispatcher, never by a slice.
+
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::{Value, json};
+use uuid::Builder;
+
+use super::model::{CHAIN_START, LEAF_BYTES_MAX, Leaf, LeafActor, LeafResource, chain_after, commitment, salt_of};
+use crate::{
+    cluster::Note,
+    kernel::{Actor, Millis, OrgId, Origin, Refusal, RequestId, to_hex},
+    store::Stop,
+};
+
+/// One entry's attempt at something: what the dispatcher knows about it.
+pub struct Attempt<'a> {
+    /// The command's kind.
+    pub action: &'a str,
+    /// The leader's stamp.
+    pub at: Millis,
+    /// Index of the entry.
+    pub entry: u64,
+    /// The organization whose file this is.
+    pub organization: OrgId,
+    /// Who asked.
+    pub actor: &'a Actor,
+    /// Under which request id.
+    pub request: RequestId,
+    /// From where.
+    pub origin: &'a Origin,
+    /// The entry's random bytes.
+    pub salt: &'a [u8],
+}
+
+/// Appends the events of one entry: its notes when it was kept, the refusal when it was not.
+pub fn append(tx: &Connection, attempt: &Attempt<'_>, verdict: Result<Vec<Note>, &Refusal>) -> Result<(), Stop> {
+    let (notes, refusal) = match verdict {
+        Ok(notes) if notes.is_empty() => (vec![Note::default()], None),
+        Ok(notes) => (notes, None),
+        Err(refusal) => (vec![Note::default()], Some(refusal)),
+    };
+    let (mut seq, mut chain) = head(tx)?;
+    for (ordinal, note) in notes.into_iter().enumerate() {
+        seq += 1;
+        chain = append_one(tx, attempt, note, refusal, ordinal, seq, chain)?;
+    }
+    Ok(())
+}
+
+fn append_one(
+    tx: &Connection,
+    attempt: &Attempt<'_>,
+    note: Note,
+    refusal: Option<&Refusal>,
+    ordinal: usize,
+    seq: i64,
+    chain: [u8; 32],
+) -> Result<[u8; 32], Stop> {
+    let personal = personal_fields(attempt.origin, note.personal);
+    let salt = salt_of(attempt.salt, ordinal);
+    let sealed = personal.as_ref().map(serde_json_canonicalizer::to_vec).transpose()?;
+    let leaf = Leaf {
+        v: 1,
+        seq,
+        id: event_id(attempt, seq),
+        at: attempt.at.to_string(),
+        organization: attempt.organization.to_string(),
+        actor: leaf_actor(attempt),
+        action: note.action.unwrap_or(attempt.action).to_owned(),
+        resource: LeafResource { kind: resource_type(attempt, note.resource_type), id: note.resource_id },
+        outcome: if refusal.is_some() { "refused" } else { "success" }.to_owned(),
+        reason: refusal.map(reason).transpose()?,
+        request: attempt.request.to_string(),
+        entry: attempt.entry,
+        changes: if note.changes.is_null() { json!({}) } else { note.changes },
+        personal: sealed.as_deref().map(|fields| to_hex(&commitment(&salt, fields))),
+    };
+    let bytes = canonical(leaf.clone())?;
+    let chain = chain_after(&chain, &bytes);
+    tx.prepare_cached(INSERT_EVENT)?.execute(rusqlite::params![
+        seq,
+        leaf.id,
+        attempt.at.0,
+        leaf.actor.id,
+        leaf.action,
+        leaf.resource.kind,
+        leaf.resource.id,
+        leaf.outcome,
+        bytes,
+        chain.as_slice(),
+    ])?;
+    if let Some(fields) = sealed {
+        tx.prepare_cached(INSERT_PERSONAL)?.execute((seq, salt, fields))?;
+    }
+    Ok(chain)
+}
+
+/// The leaf's bytes; changes too large for a tile entry are replaced by their size.
+fn canonical(leaf: Leaf) -> Result<Vec<u8>, Stop> {
+    let bytes = serde_json_canonicalizer::to_vec(&leaf)?;
+    if bytes.len() <= LEAF_BYTES_MAX {
+        return Ok(bytes);
+    }
+    let changes = json!({ "omitted_bytes": bytes.len() });
+    Ok(serde_json_canonicalizer::to_vec(&Leaf { changes, ..leaf })?)
+}
+
+fn head(tx: &Connection) -> Result<(i64, [u8; 32]), Stop> {
+    let last = tx
+        .prepare_cached(SELECT_HEAD)?
+        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?)))
+        .optional()?;
+    Ok(last.unwrap_or((0, CHAIN_START)))
+}
+
+/// UUIDv7 from the entry's stamp and random bytes: the same on every node.
+fn event_id(attempt: &Attempt<'_>, seq: i64) -> String {
+    let hash = commitment(attempt.salt, &seq.to_be_bytes());
+    let mut random = [0; 10];
+    random.iter_mut().zip(&hash).for_each(|(to, from)| *to = *from);
+    Builder::from_unix_timestamp_millis(u64::try_from(attempt.at.0).unwrap_or(0), &random).into_uuid().to_string()
+}
+
+fn leaf_actor(attempt: &Attempt<'_>) -> LeafActor {
+    let organization = match attempt.actor {
+        Actor::User { organization, .. } if *organization != attempt.organization => Some(organization.to_string()),
+        _ => None,
+    };
+    LeafActor {
+        kind: attempt.actor.kind().to_owned(),
+        id: attempt.actor.user().map(|user| user.to_string()),
+        organization,
+    }
+}
+
+/// A command that was refused before it could say what it is about is about its slice.
+fn resource_type(attempt: &Attempt<'_>, noted: &str) -> String {
+    if noted.is_empty() { attempt.action.split('.').next().unwrap_or_default().to_owned() } else { noted.to_owned() }
+}
+
+/// The refusal without what a person typed: bad fields are named, not quoted.
+fn reason(refusal: &Refusal) -> serde_json::Result<Value> {
+    match refusal {
+        Refusal::Invalid { errors } => {
+            let fields: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
+            Ok(json!({ "code": refusal.code(), "fields": fields }))
+        }
+        other => serde_json::to_value(other),
+    }
+}
+
+fn personal_fields(origin: &Origin, noted: Value) -> Option<Value> {
+    let mut fields = serde_json::Map::new();
+    if let Some(address) = &origin.ip_address {
+        fields.insert("ip_address".to_owned(), json!(address));
+    }
+    if let Some(agent) = &origin.user_agent {
+        fields.insert("user_agent".to_owned(), json!(agent));
+    }
+    if let Value::Object(noted) = noted {
+        fields.extend(noted);
+    }
+    (!fields.is_empty()).then_some(Value::Object(fields))
+}
+
+const SELECT_HEAD: &str = "SELECT seq, chain FROM audit_events ORDER BY seq DESC LIMIT 1";
+const INSERT_EVENT: &str = "INSERT INTO audit_events
+    (seq, id, at_ms, actor_id, action, resource_type, resource_id, outcome, leaf, chain)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+const INSERT_PERSONAL: &str = "INSERT INTO audit_personal (seq, salt, personal) VALUES (?1, ?2, ?3)";

@@ -1,0 +1,123 @@
+//! Routes: logging in, who am I, users.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{
+    CreateUser, NewUser, PasswordPool, Tokens,
+    login::{Asked, log_in},
+    model::judge_password,
+    queries,
+};
+use crate::{
+    cluster::View,
+    kernel::{Permission, Role, Secret, UserId},
+    web::{Cx, Fields, Method, Needs, Problem, Reply, Route, Version, value},
+};
+
+/// Routes of the slice.
+pub fn routes(pool: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
+    let (login_pool, create_pool, tokens) = (pool.clone(), pool.clone(), Arc::clone(tokens));
+    vec![
+        Route::v2(Method::Post, "/auth/login", "logIn", "Log in with a password", Needs::Nobody, move |cx| {
+            let (pool, tokens) = (login_pool.clone(), Arc::clone(&tokens));
+            Box::pin(async move { login(cx, &pool, &tokens).await })
+        })
+        .and_v1("/auth/login"),
+        Route::v2(Method::Get, "/auth/me", "whoAmI", "The caller and its permissions", Needs::Caller, |cx| {
+            Box::pin(me(cx))
+        })
+        .and_v1("/auth/me"),
+        Route::v2(Method::Post, "/organizations/{org}/users", "createUser", "Create a user", Needs::Caller, move |cx| {
+            let pool = create_pool.clone();
+            Box::pin(async move { create(cx, &pool).await })
+        }),
+        Route::v2(Method::Get, "/organizations/{org}/users", "listUsers", "List users", Needs::Caller, |cx| {
+            Box::pin(list(cx))
+        }),
+        Route::v2(Method::Get, "/organizations/{org}/users/{id}", "getUser", "Show a user", Needs::Caller, |cx| {
+            Box::pin(show(cx))
+        }),
+    ]
+}
+
+async fn login(cx: Cx, pool: &PasswordPool, tokens: &Tokens) -> Result<Reply, Problem> {
+    let mut fields = cx.fields()?;
+    let email = fields.required("email", value::email);
+    let password = fields.required("password", value::text(1024));
+    let organization = fields.optional("organization", value::text(253));
+    fields.finish()?;
+    let (Some(email), Some(password)) = (email, password) else { return Err(Problem::unauthenticated()) };
+    log_in(&cx, pool, tokens, Asked { email, password: Secret::new(password), organization }).await
+}
+
+async fn me(cx: Cx) -> Result<Reply, Problem> {
+    let (Some(home), Some(user)) = (cx.caller.home, cx.caller.actor.user()) else {
+        return Err(Problem::unauthenticated());
+    };
+    let user = cx.cluster.read(&View::Local, home, move |tx| queries::by_id(tx, user)).await?.flatten();
+    let user = user.ok_or_else(Problem::unauthenticated)?;
+    let permissions: Vec<_> =
+        Permission::ALL.iter().filter(|needed| user.role.holds(**needed)).map(|held| held.name()).collect();
+    let organization = if home.is_system() { json!({ "id": home, "slug": "system" }) } else { json!({ "id": home }) };
+    Ok(Reply::ok(json!({ "user": user.view(), "organization": organization, "permissions": permissions })))
+}
+
+async fn create(cx: Cx, pool: &PasswordPool) -> Result<Reply, Problem> {
+    let organization = cx.place(Permission::UserManage).await?;
+    let mut fields = cx.fields()?;
+    let user = read_user(&mut fields, UserId(cx.mint_id()));
+    let role = fields.required("role", value::parsed::<Role>("analyst, senior_analyst, team_lead or admin"));
+    fields.finish()?;
+    let (Some((user, password)), Some(role)) = (user, role) else { return Err(Problem::not_found()) };
+    let user = NewUser { role, ..with_hash(pool, user, password).await? };
+    let answer = cx.cluster.propose(&cx.ticket, organization, &CreateUser { user }).await?;
+    let id = answer.reply;
+    let view = View::Session(Some(answer.index));
+    let user = cx.cluster.read(&view, organization, move |tx| queries::by_id(tx, id)).await?.flatten();
+    let user = user.ok_or_else(Problem::not_found)?;
+    let location = format!("{}/organizations/{organization}/users/{id}", Version::V2.prefix());
+    Ok(Reply::created(location, user.view()).etag(user.version).after(&answer))
+}
+
+async fn list(cx: Cx) -> Result<Reply, Problem> {
+    let organization = cx.place(Permission::UserRead).await?;
+    let mut query = cx.query();
+    let window = query.window();
+    query.finish()?;
+    let page = cx.cluster.read(&cx.view, organization, move |tx| queries::list(tx, &window)).await?;
+    Ok(Reply::page(page.ok_or_else(Problem::not_found)?.map(|user| user.view())))
+}
+
+async fn show(cx: Cx) -> Result<Reply, Problem> {
+    let organization = cx.place(Permission::UserRead).await?;
+    let Ok(id) = cx.param("id").parse() else { return Err(Problem::not_found()) };
+    let user = cx.cluster.read(&cx.view, organization, move |tx| queries::by_id(tx, id)).await?.flatten();
+    let user = user.ok_or_else(Problem::not_found)?;
+    Ok(Reply::ok(user.view()).etag(user.version))
+}
+
+/// Reads e-mail, names and password of a user that is to be created, as an administrator until said otherwise.
+pub fn read_user(fields: &mut Fields, id: UserId) -> Option<(NewUser, Option<Secret<String>>)> {
+    let email = fields.required("email", value::email);
+    let first_name = fields.optional("first_name", value::text(100)).unwrap_or_default();
+    let last_name = fields.optional("last_name", value::text(100)).unwrap_or_default();
+    let password = fields.optional("password", |given| {
+        let password = given.as_str().ok_or("must be text")?.to_owned();
+        judge_password(&password)?;
+        Ok(Secret::new(password))
+    });
+    let user = NewUser { id, email: email?, first_name, last_name, role: Role::Admin, password_hash: None };
+    Some((user, password))
+}
+
+/// Hashes the password, if there is one.
+pub async fn with_hash(
+    pool: &PasswordPool,
+    user: NewUser,
+    password: Option<Secret<String>>,
+) -> Result<NewUser, Problem> {
+    let Some(password) = password else { return Ok(user) };
+    Ok(NewUser { password_hash: Some(pool.hash(password).await?), ..user })
+}

@@ -1,0 +1,82 @@
+//! Logging in with a password.
+
+use serde_json::json;
+
+use super::{
+    OpenSession, PasswordPool, RefuseLogin,
+    model::User,
+    queries,
+    tokens::{TOKEN_SECONDS, Tokens},
+};
+use crate::{
+    cluster::{Unanswered, View},
+    features::access,
+    kernel::{Actor, OrgId, Refusal, Secret, SessionId},
+    web::{Cx, Problem, Reply},
+};
+
+/// Longest session without a refresh.
+const SESSION_MS: i64 = 12 * 3_600_000;
+
+/// What a client says to log in.
+pub(super) struct Asked {
+    pub(super) email: String,
+    pub(super) password: Secret<String>,
+    pub(super) organization: Option<String>,
+}
+
+/// Logs in, or answers the same 401 for unknown and wrong after the same work.
+pub(super) async fn log_in(cx: &Cx, pool: &PasswordPool, tokens: &Tokens, asked: Asked) -> Result<Reply, Problem> {
+    let organization = find_organization(cx, &asked).await?;
+    let email = asked.email.clone();
+    let found = match organization {
+        Some(organization) => {
+            cx.cluster.read(&View::Session(None), organization, move |tx| queries::by_email(tx, &email)).await?.flatten()
+        }
+        None => None,
+    };
+    let active = found.filter(|login| login.user.is_active);
+    let hash = active.as_ref().and_then(|login| login.password_hash.clone());
+    let proven = pool.verify(asked.password, hash).await?;
+    match (active, organization) {
+        (Some(login), Some(organization)) if proven => open(cx, tokens, organization, login.user).await,
+        _ => refuse(cx, organization.unwrap_or(OrgId::SYSTEM), asked.email).await,
+    }
+}
+
+/// By slug or id; else by the e-mail's domain.
+async fn find_organization(cx: &Cx, asked: &Asked) -> Result<Option<OrgId>, Problem> {
+    let domain = asked.email.rsplit_once('@').map(|(_, domain)| domain.to_owned()).unwrap_or_default();
+    let name = asked.organization.clone();
+    let found = cx
+        .cluster
+        .read(&View::Session(None), OrgId::SYSTEM, move |tx| match name {
+            Some(name) => access::organization_named(tx, &name),
+            None => access::organization_of_domain(tx, &domain),
+        })
+        .await?;
+    Ok(found.flatten())
+}
+
+async fn open(cx: &Cx, tokens: &Tokens, organization: OrgId, user: User) -> Result<Reply, Problem> {
+    let actor = if organization.is_system() {
+        Actor::Platform { user: user.id }
+    } else {
+        Actor::User { organization, user: user.id, role: user.role }
+    };
+    let command = OpenSession { session: SessionId(cx.mint_id()), user: user.id, lasts_ms: SESSION_MS };
+    let answer = cx.cluster.propose(&cx.ticket.by(actor), organization, &command).await?;
+    let token = tokens.issue(organization, user.id, answer.reply, cx.now)?;
+    let tokens = json!({ "access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "Bearer" });
+    let body = json!({ "user": user.view(), "tokens": cx.version.view(tokens) });
+    Ok(Reply::ok(body).after(&answer))
+}
+
+async fn refuse(cx: &Cx, organization: OrgId, email: String) -> Result<Reply, Problem> {
+    // The event stands in the organization's trail, or in the installation's when there is none.
+    let recorded = cx.cluster.propose(&cx.ticket.step("refused"), organization, &RefuseLogin { email }).await;
+    match recorded {
+        Ok(_) | Err(Unanswered::Refused { .. }) => Err(Refusal::Unauthenticated.into()),
+        Err(other) => Err(other.into()),
+    }
+}

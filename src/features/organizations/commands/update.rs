@@ -1,0 +1,57 @@
+//! Changing what members may change.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::Project;
+use crate::{
+    cluster::{Apply, Command, Kind},
+    features::{
+        organizations::queries,
+        quotas::{Allowance, Resource},
+    },
+    kernel::{Actor, OrgId, Permission, Refusal},
+    store::Stop,
+};
+
+/// Changes an organization's details.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Update {
+    /// The row's version the caller has seen; absent: whatever it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_version: Option<i64>,
+    /// The fields to change, already judged at the edge.
+    pub patch: Map<String, Value>,
+}
+
+impl Command for Update {
+    const KIND: Kind = Kind::new("organizations.update", 1);
+    const NEEDS: Permission = Permission::OrganizationUpdate;
+    type Reply = i64;
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<i64, Stop> {
+        let Some(before) = queries::profile(cx.tx)? else { return Err(Refusal::NotFound.into()) };
+        if self.if_version.is_some_and(|seen| seen != before.version) {
+            return Err(Refusal::VersionMismatch { current: before.version }.into());
+        }
+
+        let after = before.details.merged(&self.patch)?;
+        if after.retention_days > before.details.retention_days {
+            let resource = Resource::MaxRetentionDays;
+            let quota = before.plan.limit(resource);
+            Allowance { resource, counted: 0, reported: 0, quota }.require(after.retention_days)?;
+        }
+
+        let version = queries::update_details(cx.tx, &after, cx.at)?;
+        if after.name != before.details.name {
+            let project = Project { id: before.id, name: after.name.clone(), plan: before.plan, status: before.status };
+            cx.send(OrgId::SYSTEM, None, Actor::System, &project)?;
+        }
+
+        // Names of fields, not their values: contact and billing name people.
+        let fields: Vec<&String> = self.patch.keys().collect();
+        cx.note("organization", before.id, json!({ "fields": fields, "version": [before.version, version] }));
+        cx.note_personal(json!({ "changes": self.patch }));
+        Ok(version)
+    }
+}

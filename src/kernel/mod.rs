@@ -1,0 +1,24 @@
+//! Words that every other module shares: ids, time, actors, permissions, refusals, faults, secrets, pages.
+//!
+//! What always holds: nothing here reads a clock, draws a random number, opens a file or knows HTTP or
+//! SQL. Start reading at `refusal.rs` and `fault.rs`: the split between them is the product's backbone.
+
+mod actor;
+mod fault;
+mod hex;
+mod ids;
+mod page;
+mod permission;
+mod refusal;
+mod secret;
+mod time;
+
+pub use actor::{Actor, Origin};
+pub use fault::Fault;
+pub use hex::{from_hex, to_hex};
+pub use ids::{EventId, FileId, JobId, OrgId, OutboxId, RequestId, SessionId, TokenId, UserId};
+pub use page::{Page, Window};
+pub use permission::{Permission, Role};
+pub use refusal::{FieldError, Overage, Refusal};
+pub use secret::Secret;
+pub use time::{DAY_MS, Millis, Period};

@@ -1,0 +1,150 @@
+//! The set of files: where they are, which exist, and who may touch them when.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use rusqlite::Connection;
+use zeroize::Zeroizing;
+
+use super::{
+    durable::{read_if_present, write_secret},
+    keyring::{Keyring, WrappedKey},
+    marks::Marks,
+    readers::Readers,
+    snapshot,
+    writer::Writers,
+};
+use crate::kernel::{Fault, FileId};
+
+/// All files of this node. Cheap to share; every method may block.
+pub struct Store {
+    pub(super) root: PathBuf,
+    pub(super) keyring: Arc<Keyring>,
+    /// Held shared by whoever has a file open for a moment, exclusively while a snapshot is installed.
+    pub(super) gate: RwLock<()>,
+    pub(super) marks: Mutex<Marks>,
+    pub(super) dirty: Mutex<BTreeSet<FileId>>,
+    /// Files whose write-ahead log has grown: the writer empties it at its next commit.
+    pub(super) overgrown: Mutex<BTreeSet<FileId>>,
+    /// One checkpoint of a file at a time: two would make the second report busy and sync nothing.
+    pub(super) checkpointing: Mutex<()>,
+    readers: Readers,
+    writers: Mutex<Writers>,
+}
+
+impl Store {
+    /// Opens the store in `root`, completing a snapshot installation that a crash cut short.
+    pub fn open(root: &Path, keyring: Arc<Keyring>) -> Result<Self, Fault> {
+        let tenants = root.join("tenants");
+        fs::create_dir_all(&tenants).map_err(|error| Fault::new(format!("create {}", tenants.display()), error))?;
+        snapshot::complete(root)?;
+        let store = Self {
+            root: root.to_owned(),
+            keyring,
+            gate: RwLock::new(()),
+            marks: Mutex::new(Marks::load(root)?),
+            dirty: Mutex::default(),
+            overgrown: Mutex::default(),
+            checkpointing: Mutex::default(),
+            readers: Readers::default(),
+            writers: Mutex::default(),
+        };
+        store.find_unmarked()?;
+        Ok(store)
+    }
+
+    /// The keys.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Whether `file` exists, as far as entries have been applied here.
+    pub fn exists(&self, file: FileId) -> bool {
+        lock(&self.marks).get(file).is_some()
+    }
+
+    /// Index of the last entry applied to `file`; 0 when it does not exist.
+    pub fn mark(&self, file: FileId) -> u64 {
+        lock(&self.marks).get(file).unwrap_or(0)
+    }
+
+    /// Every file that exists, in order.
+    pub fn list(&self) -> Vec<FileId> {
+        lock(&self.marks).list().map(|(file, _)| file).collect()
+    }
+
+    /// Runs queries on a consistent view of `file`; `None` when it does not exist.
+    pub fn read<T>(
+        &self,
+        file: FileId,
+        queries: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        if !self.exists(file) {
+            return Ok(None);
+        }
+        self.readers.with(self, file, queries).map(Some)
+    }
+
+    /// Lends the write connections to apply: one caller at a time.
+    pub fn write<T>(&self, apply: impl FnOnce(&Self, &mut Writers) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut writers = lock(&self.writers);
+        apply(self, &mut writers)
+    }
+
+    /// Where `file` lies.
+    pub(super) fn path(&self, file: FileId) -> PathBuf {
+        self.root.join(file_name(file))
+    }
+
+    pub(super) fn wrapped_key(&self, file: FileId) -> Result<Option<WrappedKey>, Fault> {
+        let path = self.path(file).with_extension("key");
+        let bytes = read_if_present(&path)?;
+        Ok(bytes.map(|bytes| WrappedKey(String::from_utf8_lossy(&bytes).trim().to_owned())))
+    }
+
+    pub(super) fn save_key(&self, file: FileId, key: &WrappedKey) -> Result<(), Fault> {
+        write_secret(&self.path(file).with_extension("key"), format!("{}\n", key.0).as_bytes())
+    }
+
+    /// The raw key of an existing file.
+    pub(super) fn key(&self, file: FileId) -> Result<Zeroizing<[u8; 32]>, Fault> {
+        let wrapped = self.wrapped_key(file)?.ok_or_else(|| {
+            Fault::found(format!("{}: its key file is missing", self.path(file).display()))
+        })?;
+        self.keyring.unwrap_key(file, &wrapped)
+    }
+
+    /// Forgets every open connection. Only under the exclusive gate.
+    pub(super) fn close_all(&self) {
+        self.readers.close_all();
+        lock(&self.writers).close_all();
+    }
+
+    /// Files created after the last checkpoint have no mark on record: their own says it.
+    fn find_unmarked(&self) -> Result<(), Fault> {
+        for file in snapshot::files_on_disk(&self.root)? {
+            if lock(&self.marks).get(file).is_none() {
+                let state = self.write(|store, writers| writers.peek(store, file))?;
+                if let Some(state) = state {
+                    lock(&self.marks).set(file, state.mark);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `system.db` or `tenants/<id>.db`.
+pub(super) fn file_name(file: FileId) -> String {
+    if file.is_system() { "system.db".to_owned() } else { format!("tenants/{file}.db") }
+}
+
+/// A poisoned lock means a panic elsewhere, which halts the node anyway; the data it guards is whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,32 @@
+//! The store: one encrypted SQLite file per organization, and the system file.
+//!
+//! Owns the table `spine_state`: each file's own watermark, written in the transaction that moves it.
+//!
+//! What always holds:
+//! - one thread writes (apply), each file in one transaction per batch; readers never block it;
+//! - no fsync per commit: the Raft log is the durable record, [`Store::checkpoint`] makes the files
+//!   durable in the background, and the log is purged only below a checkpoint;
+//! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise.
+//!
+//! Must not know: what the rows mean, HTTP, consensus. Start reading at `files.rs`.
+
+mod banned;
+mod checkpoint;
+mod durable;
+mod files;
+mod keyring;
+mod marks;
+mod migrate;
+mod open;
+mod readers;
+mod snapshot;
+mod stop;
+mod writer;
+
+pub use durable::{read_if_present, write_secret};
+pub use files::Store;
+pub use keyring::{Keyring, WrappedKey};
+pub use migrate::{LEVEL, schema};
+pub use snapshot::Mark;
+pub use stop::Stop;
+pub use writer::{FileState, Writer, Writers};

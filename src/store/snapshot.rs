@@ -1,0 +1,168 @@
+//! Copies of files for peers, and the crash-atomic replacement of this node's files by copies.
+//!
+//! A replacement is first written down (`install.json`), then done, then forgotten. A crash in between
+//! leaves the note, and the next start does the rest; every step may be repeated.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::PoisonError,
+};
+
+use rusqlite::backup::Backup;
+use serde::{Deserialize, Serialize};
+use sqlite::Access;
+
+use super::{
+    durable::{read_if_present, remove_if_present, sync_folder, write_secret},
+    files::{Store, file_name, lock},
+    keyring::WrappedKey,
+    marks::Marks,
+    open,
+    writer::mark_of,
+};
+use crate::kernel::{Fault, FileId, OrgId};
+
+/// A file, where it stands, and its wrapped key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The file.
+    pub file: FileId,
+    /// Index of the last entry applied.
+    pub mark: u64,
+    /// Its wrapped key, which travels with it.
+    pub key: WrappedKey,
+}
+
+impl Mark {
+    /// The file's name inside a snapshot, `system.db` or `tenants/<id>.db`.
+    pub fn name(&self) -> String {
+        file_name(self.file)
+    }
+
+    /// The file that `name` stands for.
+    pub fn file_of(name: &str) -> Option<FileId> {
+        parse_name(name)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Install {
+    staged: PathBuf,
+    take: Vec<Mark>,
+    remove: Vec<FileId>,
+    marks: Vec<(FileId, u64)>,
+}
+
+const NOTE: &str = "install.json";
+
+impl Store {
+    /// Every file with its mark and wrapped key, in order.
+    pub fn marks(&self) -> Result<Vec<Mark>, Fault> {
+        let all: Vec<(FileId, u64)> = lock(&self.marks).list().collect();
+        all.into_iter().map(|(file, mark)| Ok(Mark { file, mark, key: self.present_key(file)? })).collect()
+    }
+
+    /// Writes a consistent, sealed copy of `file` to `to` while writers go on; `None` when it is gone.
+    pub fn export(&self, file: FileId, to: &Path) -> Result<Option<Mark>, Fault> {
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        if !self.exists(file) {
+            return Ok(None);
+        }
+        remove_if_present(to)?;
+        let key = self.key(file)?;
+        let source = open::for_read(&self.path(file), &key)?;
+        let mut copy = sqlite::open(to, &key, Access::Write)?;
+        // One step: the whole copy is of one state of the file.
+        Backup::new(&source, &mut copy)?.step(-1)?;
+        let mark = mark_of(&copy)?;
+        Ok(Some(Mark { file, mark, key: self.present_key(file)? }))
+    }
+
+    /// Replaces this node's files: `keep` stay, `take` come from `staged`, all others go.
+    pub fn install(&self, staged: &Path, keep: &[Mark], take: &[Mark]) -> Result<(), Fault> {
+        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let stay: BTreeSet<FileId> = keep.iter().chain(take).map(|mark| mark.file).collect();
+        let remove = files_on_disk(&self.root)?.into_iter().filter(|file| !stay.contains(file)).collect();
+        let marks = keep.iter().chain(take).map(|mark| (mark.file, mark.mark)).collect();
+        let note = Install { staged: staged.to_owned(), take: take.to_vec(), remove, marks };
+        self.close_all();
+        let text = serde_json::to_vec(&note).map_err(|error| Fault::new("write the install note", error))?;
+        write_secret(&self.root.join(NOTE), &text)?;
+        complete(&self.root)?;
+        *lock(&self.marks) = Marks::load(&self.root)?;
+        lock(&self.dirty).clear();
+        lock(&self.overgrown).clear();
+        Ok(())
+    }
+
+    fn present_key(&self, file: FileId) -> Result<WrappedKey, Fault> {
+        self.wrapped_key(file)?.ok_or_else(|| Fault::found(format!("the key of file {file} is missing")))
+    }
+}
+
+/// Does what an install note says, if there is one.
+pub(super) fn complete(root: &Path) -> Result<(), Fault> {
+    let path = root.join(NOTE);
+    let Some(bytes) = read_if_present(&path)? else { return Ok(()) };
+    let note: Install = serde_json::from_slice(&bytes)
+        .map_err(|error| Fault::new(format!("read {}", path.display()), error))?;
+    for mark in &note.take {
+        take(root, &note.staged, mark)?;
+    }
+    for file in &note.remove {
+        let path = root.join(file_name(*file));
+        for extension in ["db", "db-wal", "db-shm", "key"] {
+            remove_if_present(&path.with_extension(extension))?;
+        }
+    }
+    sync_folder(&root.join("tenants"))?;
+    let mut marks = Marks::default();
+    for (file, mark) in &note.marks {
+        marks.set(*file, *mark);
+    }
+    Marks::save(root, &marks.record()?)?;
+    remove_if_present(&path)?;
+    sync_folder(root)
+}
+
+fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
+    let from = staged.join(mark.name());
+    let to = root.join(mark.name());
+    let exists = from.try_exists().map_err(|error| Fault::new(format!("look for {}", from.display()), error))?;
+    if !exists {
+        // Taken before the crash; or the staging folder is gone, which opening the file will find.
+        return Ok(());
+    }
+    for extension in ["db-wal", "db-shm"] {
+        remove_if_present(&to.with_extension(extension))?;
+    }
+    write_secret(&to.with_extension("key"), format!("{}\n", mark.key.0).as_bytes())?;
+    fs::rename(&from, &to).map_err(|error| Fault::new(format!("take {}", to.display()), error))
+}
+
+/// The files that lie in `root`, in order.
+pub(super) fn files_on_disk(root: &Path) -> Result<Vec<FileId>, Fault> {
+    let mut found = Vec::new();
+    if root.join(file_name(OrgId::SYSTEM)).exists() {
+        found.push(OrgId::SYSTEM);
+    }
+    let tenants = root.join("tenants");
+    let failed = |error: io::Error| Fault::new(format!("list {}", tenants.display()), error);
+    for item in fs::read_dir(&tenants).map_err(failed)? {
+        let name = item.map_err(failed)?.file_name();
+        found.extend(parse_name(&format!("tenants/{}", name.to_string_lossy())));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn parse_name(name: &str) -> Option<FileId> {
+    if name == "system.db" {
+        return Some(OrgId::SYSTEM);
+    }
+    let id = name.strip_prefix("tenants/")?.strip_suffix(".db")?;
+    OrgId::from_str(id).ok()
+}

@@ -1,0 +1,87 @@
+//! The context of one request: everything a handler needs, already parsed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{Caller, Fields, Frame, Problem, QueryFields, Version};
+use crate::{
+    cluster::{Cluster, Ticket, View},
+    kernel::{Millis, OrgId, Permission},
+};
+
+/// One request.
+#[derive(Clone)]
+pub struct Cx {
+    /// The way into the cluster.
+    pub cluster: Cluster,
+    /// The version of the API that was asked.
+    pub version: Version,
+    /// Who asks.
+    pub caller: Caller,
+    /// The body, within the route's limit.
+    pub body: Bytes,
+    /// Under which request id a command is proposed.
+    pub ticket: Ticket,
+    /// How fresh reads must be.
+    pub view: View,
+    /// The row's version of `If-Match`.
+    pub if_match: Option<i64>,
+    /// The time at the edge.
+    pub now: Millis,
+    pub(super) content_type: Option<String>,
+    pub(super) prefer: Option<String>,
+    pub(super) parameters: Vec<(String, String)>,
+    pub(super) query: String,
+    pub(super) frame: Arc<Frame>,
+}
+
+impl Cx {
+    /// A parameter of the path; empty when the route has none of that name.
+    pub fn param(&self, name: &str) -> &str {
+        self.parameters.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    /// The organization that `{org}` stands for. 404 if the caller may not see it, 403 if it may not do this.
+    pub async fn place(&self, needs: Permission) -> Result<OrgId, Problem> {
+        self.frame.gate.locate(self, self.param("org"), needs).await
+    }
+
+    /// The same for an organization named elsewhere.
+    pub async fn place_of(&self, name: &str, needs: Permission) -> Result<OrgId, Problem> {
+        self.frame.gate.locate(self, name, needs).await
+    }
+
+    /// The fields of a JSON body.
+    pub fn fields(&self) -> Result<Fields, Problem> {
+        self.require_json()?;
+        Fields::parse(self.version, &self.body)
+    }
+
+    /// The parameters of the query.
+    pub fn query(&self) -> QueryFields {
+        QueryFields::parse(self.version, &self.query)
+    }
+
+    /// Whether the client prefers an answer before the work is done (RFC 7240).
+    pub fn prefers_async(&self) -> bool {
+        let wants = |preference: &str| preference.trim().eq_ignore_ascii_case("respond-async");
+        self.prefer.as_deref().is_some_and(|prefer| prefer.split([',', ';']).any(wants))
+    }
+
+    /// Refuses a body that does not say it is JSON.
+    pub fn require_json(&self) -> Result<(), Problem> {
+        let media = self.content_type.as_deref().unwrap_or("").split(';').next().unwrap_or("").trim();
+        if media.eq_ignore_ascii_case("application/json") || media.to_ascii_lowercase().ends_with("+json") {
+            return Ok(());
+        }
+        let detail = format!("the body is {media:?}; send `Content-Type: application/json`");
+        Err(Problem::new(415, "unsupported_media_type", "The media type is not supported", detail))
+    }
+
+    /// A new id (UUIDv7), minted at the edge.
+    pub fn mint_id(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}

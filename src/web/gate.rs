@@ -1,0 +1,63 @@
+//! The gate: how the frame learns who asks, and where `{org}` is, without knowing a slice.
+
+use std::{future::Future, pin::Pin};
+
+use super::{Cx, Problem};
+use crate::kernel::{Actor, OrgId, Permission, SessionId};
+
+/// A future in a box, so that [`Gate`] can be a trait object.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a request says about its sender.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// The token or key of `Authorization: Bearer`, or of `X-API-Key`.
+    pub bearer: Option<String>,
+}
+
+/// Who asks, as recognised at the edge.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// As the log will name it.
+    pub actor: Actor,
+    /// The organization it belongs to; `system` for platform administrators, none for the anonymous.
+    pub home: Option<OrgId>,
+    /// Its session.
+    pub session: Option<SessionId>,
+    /// When its credentials end, in milliseconds since the epoch.
+    pub expires_ms: Option<i64>,
+}
+
+impl Caller {
+    /// Somebody who has not logged in.
+    pub fn anonymous() -> Self {
+        Self { actor: Actor::Anonymous, home: None, session: None, expires_ms: None }
+    }
+
+    /// Text that is the same for the same caller, for keys.
+    pub fn key(&self) -> String {
+        match self.actor.user() {
+            Some(user) => user.to_string(),
+            None => self.actor.kind().to_owned(),
+        }
+    }
+}
+
+/// A caller who was let in, with the headers that tell it how much is left.
+#[derive(Clone, Debug, Default)]
+pub struct Admitted {
+    /// Headers for the answer.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// What the slices tell the frame.
+pub trait Gate: Send + Sync + 'static {
+    /// Recognises a caller; `unauthenticated` when the credentials are bad, anonymous when there are none.
+    fn recognise<'a>(&'a self, credentials: &'a Credentials) -> Later<'a, Result<Caller, Problem>>;
+
+    /// Counts a call against its organization's rate, or answers 429.
+    fn admit<'a>(&'a self, caller: &'a Caller) -> Later<'a, Result<Admitted, Problem>>;
+
+    /// Finds the organization that `name` (an id, a slug or `me`) stands for and refuses early.
+    fn locate<'a>(&'a self, cx: &'a Cx, name: &'a str, needs: Permission) -> Later<'a, Result<OrgId, Problem>>;
+}

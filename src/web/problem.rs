@@ -1,0 +1,212 @@
+//! Problems: RFC 9457 bodies, built in one table.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cluster::Unanswered,
+    kernel::{Fault, FieldError, Refusal},
+};
+
+/// An error as a client sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable code, also the end of `type`.
+    pub code: &'static str,
+    /// What kind of thing went wrong.
+    pub title: &'static str,
+    /// What went wrong here, and what would be right.
+    pub detail: String,
+    /// Typed extras.
+    pub extras: Map<String, Value>,
+    /// Seconds after which to try again.
+    pub retry_after: Option<u64>,
+    /// Whether the answer is a remembered one.
+    pub replayed: bool,
+}
+
+impl Problem {
+    /// A problem without extras.
+    pub fn new(status: u16, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { status, code, title, detail, extras: Map::new(), retry_after: None, replayed: false }
+    }
+
+    /// Adds a typed extra.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.extras.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// 400: the request itself is malformed.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(400, "malformed_request", "The request is malformed", detail)
+    }
+
+    /// 401: no or bad credentials; the same for unknown and wrong.
+    pub fn unauthenticated() -> Self {
+        let detail = "log in at /api/v2/auth/login and send `Authorization: Bearer <access token>`";
+        Self::new(401, "unauthenticated", "Valid credentials are required", detail)
+    }
+
+    /// 404: absent, or not to be known.
+    pub fn not_found() -> Self {
+        Self::new(404, "not_found", "There is no such thing here", "check the path and the id")
+    }
+
+    /// 422: well-formed but invalid; every bad field is listed.
+    pub fn invalid(errors: &[FieldError]) -> Self {
+        let list = errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("; ");
+        Self::new(422, "invalid", "Some fields are invalid", list).with("errors", json!(errors))
+    }
+
+    /// 422 for one field.
+    pub fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::invalid(&[FieldError::new(pointer, detail)])
+    }
+
+    /// The body: `application/problem+json`.
+    pub fn body(&self, instance: &str) -> Value {
+        let mut body = Map::new();
+        body.insert("type".to_owned(), json!(format!("urn:threatflow:problem:{}", self.code)));
+        body.insert("title".to_owned(), json!(self.title));
+        body.insert("status".to_owned(), json!(self.status));
+        body.insert("detail".to_owned(), json!(self.detail));
+        body.insert("instance".to_owned(), json!(instance));
+        body.insert("code".to_owned(), json!(self.code));
+        body.extend(self.extras.clone());
+        Value::Object(body)
+    }
+}
+
+/// The one table from refusals to statuses. Exhaustive: a refusal without a row does not compile.
+pub fn describe(refusal: &Refusal) -> Problem {
+    match refusal {
+        Refusal::NotFound => Problem::not_found(),
+        Refusal::Unauthenticated => Problem::unauthenticated(),
+        Refusal::Invalid { errors } => Problem::invalid(errors),
+        Refusal::PermissionDenied { required, role } => denied(required, role),
+        Refusal::QuotaExceeded { resource, usage, quota, requested } => {
+            let detail = format!("Quota exceeded for {resource}: {usage} of {quota} in use, {requested} more asked for");
+            Problem::new(403, "quota_exceeded", "The plan's quota is reached", detail)
+                .with("resource", resource.as_str())
+                .with("usage", *usage)
+                .with("quota", *quota)
+                .with("requested", *requested)
+        }
+        Refusal::UsageBelowZero { resource, usage, requested } => {
+            let detail = format!("{resource}: {} cannot be released, {usage} were reported", requested.abs());
+            Problem::new(409, "usage_below_zero", "More would be released than was reported", detail)
+                .with("resource", resource.as_str())
+                .with("usage", *usage)
+                .with("requested", *requested)
+        }
+        Refusal::FeatureNotInPlan { feature, plan } => {
+            let detail = format!("the plan {plan} does not include {feature}; a larger plan does");
+            Problem::new(402, "feature_not_in_plan", "The plan does not include this", detail)
+                .with("feature", feature.as_str())
+                .with("plan", plan.as_str())
+        }
+        Refusal::UsageExceedsPlan { overages } => {
+            let names = overages.iter().map(|over| over.resource.as_str()).collect::<Vec<_>>().join(", ");
+            let detail = format!("present use exceeds the new plan: {names}; reduce it, or accept the overage");
+            Problem::new(409, "usage_exceeds_plan", "Present use exceeds the new plan", detail)
+                .with("overages", json!(overages))
+        }
+        other => describe_conflict(other),
+    }
+}
+
+fn describe_conflict(refusal: &Refusal) -> Problem {
+    let conflict = |code, title, detail: &str| Problem::new(409, code, title, detail);
+    match refusal {
+        Refusal::SlugTaken => conflict("slug_taken", "The slug is taken", "choose another slug"),
+        Refusal::DomainTaken => conflict("domain_taken", "The domain is taken", "choose another domain"),
+        Refusal::EmailTaken => {
+            conflict("email_taken", "The e-mail address is taken", "a user of this organization has it")
+        }
+        Refusal::VersionMismatch { current } => {
+            Problem::new(412, "version_mismatch", "It has changed since you read it", "read it again, then retry")
+                .with("current", *current)
+        }
+        Refusal::WrongState { state } => {
+            let detail = format!("its state is {state}");
+            conflict("wrong_state", "Its state does not allow this", &detail).with("state", state.as_str())
+        }
+        Refusal::ObjectConflict { id, version } => {
+            let detail = format!("{id} of {version} is already there with other content; give it a newer `modified`");
+            conflict("object_conflict", "The object is already there with other content", &detail)
+                .with("object", id.as_str())
+                .with("version", version.as_str())
+        }
+        Refusal::IdempotencyKeyReused => Problem::new(
+            422,
+            "idempotency_key_reused",
+            "The idempotency key was used for another request",
+            "use a new key for a new request",
+        ),
+        // Covered by `describe`; listed so that a new refusal must be given a row.
+        Refusal::NotFound
+        | Refusal::Unauthenticated
+        | Refusal::Invalid { .. }
+        | Refusal::PermissionDenied { .. }
+        | Refusal::QuotaExceeded { .. }
+        | Refusal::UsageBelowZero { .. }
+        | Refusal::FeatureNotInPlan { .. }
+        | Refusal::UsageExceedsPlan { .. } => Problem::not_found(),
+    }
+}
+
+fn denied(required: &str, role: &str) -> Problem {
+    let detail = format!("the role {role} does not hold {required}; ask an administrator");
+    Problem::new(403, "permission_denied", "You may not do this", detail).with("required", required).with("role", role)
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        describe(&refusal)
+    }
+}
+
+impl From<Unanswered> for Problem {
+    fn from(reason: Unanswered) -> Self {
+        match reason {
+            Unanswered::Refused { refusal, replayed } => Self { replayed, ..describe(&refusal) },
+            Unanswered::NoQuorum => {
+                let detail = "fewer than half of the nodes answer; nothing was written; try again shortly";
+                Self::new(503, "no_quorum", "The cluster has no quorum", detail).retry_after(1)
+            }
+            Unanswered::OutcomeUnknown => {
+                let detail = "it may or may not have been done; retry with the same X-Request-Id or Idempotency-Key";
+                Self::new(503, "outcome_unknown", "The outcome is unknown", detail).retry_after(1)
+            }
+            Unanswered::Halted => {
+                let detail = "this node is stopping; ask another one";
+                Self::new(503, "draining", "This node is stopping", detail).retry_after(1)
+            }
+            Unanswered::TooLarge => {
+                let detail = "the change is larger than one log entry may be; send it in parts";
+                Self::new(413, "too_large", "The change is too large", detail)
+            }
+            Unanswered::Broken(fault) => fault.into(),
+        }
+    }
+}
+
+/// The node halts; what it was is for its operator, not for the client.
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        tracing::error!(fault = %fault, "a request met a fault");
+        let detail = "this node failed and is stopping; retry with the same X-Request-Id on another node";
+        Self::new(503, "outcome_unknown", "This node failed", detail).retry_after(1)
+    }
+}

@@ -1,0 +1,222 @@
+//! From a table of routes to a server.
+//!
+//! One request, in order: id, credentials, caller, rate, body, context, handler, answer.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, RawPathParams, Request},
+    http::{HeaderMap, Response, StatusCode, request::Parts},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use serde_json::json;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{
+    Admitted, Caller, Cx, Gate, Method, Needs, Problem, Reply, Route, Version, clock::now, headers, reply::Content,
+};
+use crate::{
+    cluster::{Cluster, Ticket},
+    kernel::{Origin, RequestId, to_hex},
+};
+
+/// What every request shares.
+pub struct Frame {
+    /// The way into the cluster.
+    pub cluster: Cluster,
+    /// How callers are recognised and organizations found.
+    pub gate: Arc<dyn Gate>,
+}
+
+/// How long a body may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(60);
+
+/// The server of a table of routes.
+pub fn router(frame: Arc<Frame>, routes: Vec<Route>) -> Router {
+    let mut router = Router::new();
+    for route in routes {
+        let route = Arc::new(route);
+        for (version, path) in &route.paths {
+            let path = format!("{}{path}", version.prefix());
+            router = router.route(&path, serve(&frame, &route, *version));
+        }
+    }
+    router.fallback(|request: Request| async move { refuse(&request, Problem::not_found()) }).method_not_allowed_fallback(
+        |request: Request| async move {
+            let detail = format!("{} is not served here; see the API description", request.method());
+            refuse(&request, Problem::new(405, "method_not_allowed", "The method is not allowed", detail))
+        },
+    )
+}
+
+fn serve(frame: &Arc<Frame>, route: &Arc<Route>, version: Version) -> MethodRouter {
+    let (frame, route) = (Arc::clone(frame), Arc::clone(route));
+    let filter = match route.method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Patch => MethodFilter::PATCH,
+        Method::Delete => MethodFilter::DELETE,
+    };
+    on(filter, move |parameters: RawPathParams, request: Request| {
+        let (frame, route) = (Arc::clone(&frame), Arc::clone(&route));
+        async move {
+            let parameters = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            Ok::<_, Infallible>(answer(frame, &route, version, parameters, request).await)
+        }
+    })
+}
+
+async fn answer(
+    frame: Arc<Frame>,
+    route: &Route,
+    version: Version,
+    parameters: Vec<(String, String)>,
+    request: Request,
+) -> Response<Body> {
+    let id = headers::request_id(request.headers()).unwrap_or_else(Uuid::now_v7);
+    let mut admitted = Admitted::default();
+    let outcome = handle(frame, route, version, parameters, request, id, &mut admitted).await;
+    let mut response = match outcome {
+        Ok((reply, limit)) => render(reply, version, limit),
+        Err(problem) => render_problem(&problem, id),
+    };
+    for (name, value) in &admitted.headers {
+        headers::set(response.headers_mut(), name, value);
+    }
+    headers::finish(response.headers_mut(), id);
+    response
+}
+
+async fn handle(
+    frame: Arc<Frame>,
+    route: &Route,
+    version: Version,
+    parameters: Vec<(String, String)>,
+    request: Request,
+    id: Uuid,
+    admitted: &mut Admitted,
+) -> Result<(Reply, u32), Problem> {
+    let (parts, body) = request.into_parts();
+    let caller = frame.gate.recognise(&headers::credentials(&parts.headers)).await?;
+    if route.needs == Needs::Caller && caller.home.is_none() {
+        return Err(Problem::unauthenticated());
+    }
+    *admitted = frame.gate.admit(&caller).await?;
+    let body = receive(body, &parts.headers, route.body_bytes_max).await?;
+    let ticket = ticket(&frame, &parts, &caller, &body, id)?;
+    let cx = Cx {
+        cluster: frame.cluster.clone(),
+        version,
+        view: headers::view(&parts.headers)?,
+        if_match: headers::if_match(&parts.headers)?,
+        now: now(),
+        content_type: headers::text(&parts.headers, "content-type").map(str::to_owned),
+        prefer: headers::text(&parts.headers, "prefer").map(str::to_owned),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        caller,
+        body,
+        ticket,
+        parameters,
+        frame,
+    };
+    let limit = cx.query().window().limit;
+    (route.handler)(cx).await.map(|reply| (reply, limit))
+}
+
+async fn receive(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body may be {bytes_max} bytes long; send it in parts");
+        Problem::new(413, "too_large", "The body is too large", detail)
+    };
+    let announced = headers::text(headers, "content-length").and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length > bytes_max)) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::malformed("the body broke off before its end")),
+        Err(_) => Err(Problem::new(408, "request_timeout", "The body took too long", "send it within 60 seconds")),
+    }
+}
+
+/// The request id of the proposal. A client's own id or key makes a retry find the first answer, on any
+/// node; it counts only together with who asks and, for a mere `X-Request-Id`, with what is asked.
+fn ticket(frame: &Frame, parts: &Parts, caller: &Caller, body: &Bytes, id: Uuid) -> Result<Ticket, Problem> {
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let keyring = frame.cluster.store().keyring();
+    let fingerprint = keyring.fingerprint(&[parts.method.as_str().as_bytes(), path.as_bytes(), body]);
+    let seed = match (headers::idempotency_key(&parts.headers)?, headers::request_id(&parts.headers)) {
+        (Some(key), _) => Some(keyring.fingerprint(&[caller.key().as_bytes(), b"key", key.as_bytes()])),
+        (None, Some(id)) => {
+            Some(keyring.fingerprint(&[caller.key().as_bytes(), id.as_bytes(), fingerprint.as_bytes()]))
+        }
+        (None, None) => None,
+    };
+    let request = seed.and_then(|seed| Uuid::try_parse(&seed).ok()).unwrap_or(id);
+    let agent = headers::text(&parts.headers, "user-agent").map(|agent| agent.chars().take(256).collect());
+    let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
+    let origin = Origin { ip_address: address, user_agent: agent };
+    Ok(Ticket { actor: caller.actor.clone(), origin, request: RequestId(request), fingerprint })
+}
+
+fn render(reply: Reply, version: Version, limit: u32) -> Response<Body> {
+    let (content_type, body) = match reply.content {
+        Content::None => (None, Body::empty()),
+        Content::Json(value) => (Some("application/json"), Body::from(value.to_string())),
+        Content::Page(page) => {
+            let cursor = page.next.map(|key| to_hex(key.as_bytes()));
+            let view = match version {
+                Version::V1 => json!({ "data": page.rows, "pagination": { "limit": limit, "nextCursor": cursor } }),
+                Version::V2 => json!({ "data": page.rows, "next_cursor": cursor }),
+            };
+            (Some("application/json"), Body::from(view.to_string()))
+        }
+        Content::Bytes(content_type, bytes) => (Some(content_type), Body::from(bytes)),
+        Content::Stream(content_type, parts) => (Some(content_type), Body::new(streamed(parts))),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
+    if let Some(content_type) = content_type {
+        headers::set(response.headers_mut(), "content-type", content_type);
+    }
+    for (name, value) in &reply.headers {
+        headers::set(response.headers_mut(), name, value);
+    }
+    response
+}
+
+/// A body that ends early breaks the connection: half an export must not look whole.
+fn streamed(parts: mpsc::Receiver<Result<Bytes, std::io::Error>>) -> axum::body::Body {
+    let stream = futures_util::stream::unfold(parts, |mut parts| async move { Some((parts.recv().await?, parts)) });
+    Body::from_stream(stream)
+}
+
+fn refuse(request: &Request, problem: Problem) -> Response<Body> {
+    let id = headers::request_id(request.headers()).unwrap_or_else(Uuid::now_v7);
+    let mut response = render_problem(&problem, id);
+    headers::finish(response.headers_mut(), id);
+    response
+}
+
+fn render_problem(problem: &Problem, id: Uuid) -> Response<Body> {
+    let mut response = Response::new(Body::from(problem.body(&id.to_string()).to_string()));
+    *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    headers::set(response.headers_mut(), "content-type", "application/problem+json");
+    if let Some(seconds) = problem.retry_after {
+        headers::set(response.headers_mut(), "retry-after", &seconds.to_string());
+    }
+    if problem.status == 401 {
+        headers::set(response.headers_mut(), "www-authenticate", "Bearer");
+    }
+    if problem.replayed {
+        headers::set(response.headers_mut(), "idempotency-replayed", "true");
+    }
+    response
+}
