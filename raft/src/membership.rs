@@ -292,9 +292,7 @@ async fn transfer(core: &Core, node: NodeId) -> Changed {
     }
 }
 
-fn told<T>(
-    result: Result<T, openraft::errors::RaftError<crate::types::TypeConfig, WriteError>>,
-) -> Changed {
+fn told<T>(result: Result<T, openraft::errors::RaftError<crate::types::TypeConfig, WriteError>>) -> Changed {
     let Err(error) = result else { return Changed::Done };
     match error.api_error() {
         // Another leader, or a change that is not committed yet: both pass.

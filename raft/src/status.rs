@@ -105,10 +105,7 @@ fn members(core: &Core, metrics: &crate::replica::Metrics, last_index: u64) -> V
     let member = |(&node, about): (&NodeId, &crate::types::Node)| {
         let own = node == core.config.node && metrics.replication.is_some();
         let matched = metrics.replication.as_ref().and_then(|all| all.get(&node));
-        let matched_index = match matched {
-            Some(matched) => Some(matched.as_ref().map_or(0, |matched| matched.index)),
-            None => None,
-        };
+        let matched_index = matched.map(|matched| matched.as_ref().map_or(0, |matched| matched.index));
         let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&node)).and_then(Option::as_ref);
         let heard_ms = heard.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
         Member {

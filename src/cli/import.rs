@@ -52,7 +52,9 @@ pub struct ImportArgs {
 pub async fn run(args: ImportArgs) -> Result<(), String> {
     let password = read_password(args.password_file.as_deref())?;
     let file = args.file.clone();
-    let bundle = tokio::task::spawn_blocking(move || read_bundle(&file)).await.map_err(|error| error.to_string())??;
+    let bundle = tokio::task::spawn_blocking(move || read_bundle(&file))
+        .await
+        .map_err(|error| error.to_string())??;
     let mut session = Session { args: &args, password, bundle, progress: Progress::new(), tries: 0 };
     let job = session.finish().await?;
     session.progress.end();
@@ -96,9 +98,12 @@ impl Session<'_> {
         let body = json!({
             "email": self.args.email, "password": self.password, "organization": self.args.organization,
         });
-        let answer = client.post("/api/v2/auth/login", &[], Bytes::from(body.to_string()), ASK_WITHIN).await?;
+        let answer =
+            client.post("/api/v2/auth/login", &[], Bytes::from(body.to_string()), ASK_WITHIN).await?;
         let token = answer.body.pointer("/tokens/access_token").and_then(Value::as_str);
-        token.map(str::to_owned).ok_or_else(|| refused_here("the server logged in without a token".to_owned()))
+        token
+            .map(str::to_owned)
+            .ok_or_else(|| refused_here("the server logged in without a token".to_owned()))
     }
 
     async fn follow(&mut self, client: &Client, path: &str, first: Value) -> Result<Value, CallError> {
@@ -111,7 +116,10 @@ impl Session<'_> {
                 Some("done") => return Ok(job),
                 Some("stopped") => return Err(refused_here(stopped(&job))),
                 _ if moved.elapsed() > STILL_MAX => {
-                    return Err(CallError::Unreachable(format!("{}: the import stands still", client.server())));
+                    return Err(CallError::Unreachable(format!(
+                        "{}: the import stands still",
+                        client.server()
+                    )));
                 }
                 _ => tokio::time::sleep(POLL_EVERY).await,
             }
@@ -143,11 +151,14 @@ fn stopped(job: &Value) -> String {
     let reason = job.get("reason").cloned().unwrap_or_default();
     let code = reason.get("code").and_then(Value::as_str).unwrap_or("refused");
     let (seen, total) = (number(job, "seen"), number(job, "total"));
-    format!("{code} behind {seen} of {total} objects, which are in: {reason}; send the same bundle again to continue")
+    format!(
+        "{code} behind {seen} of {total} objects, which are in: {reason}; send the same bundle again to continue"
+    )
 }
 
 fn summary(job: &Value) -> String {
-    let [total, added, updated, unchanged] = ["total", "added", "updated", "unchanged"].map(|name| number(job, name));
+    let [total, added, updated, unchanged] =
+        ["total", "added", "updated", "unchanged"].map(|name| number(job, name));
     let id = job.get("id").and_then(Value::as_str).unwrap_or_default();
     format!("imported {total} objects: {added} added, {updated} updated, {unchanged} unchanged (import {id})")
 }
@@ -159,7 +170,10 @@ fn number(job: &Value, name: &str) -> u64 {
 /// A path segment with everything but unreserved characters percent-encoded (RFC 3986, section 2.3).
 fn encoded(segment: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    segment.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    segment
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 fn read_password(file: Option<&Path>) -> Result<String, String> {
@@ -180,16 +194,21 @@ fn read_bundle(file: &Path) -> Result<Bytes, String> {
         Box::new(File::open(file).map_err(|error| wrong(&error))?)
     };
     source.take(BUNDLE_BYTES_MAX + 1).read_to_end(&mut raw).map_err(|error| wrong(&error))?;
-    let unpacked = if raw.starts_with(b"\xFD7zXZ\0") { unpacked(&raw).map_err(|error| wrong(&error))? } else { raw };
+    let unpacked =
+        if raw.starts_with(b"\xFD7zXZ\0") { unpacked(&raw).map_err(|error| wrong(&error))? } else { raw };
     if u64::try_from(unpacked.len()).unwrap_or(u64::MAX) > BUNDLE_BYTES_MAX {
-        return Err(wrong(&format!("is larger than {} MiB; send it as several bundles", BUNDLE_BYTES_MAX >> 20)));
+        return Err(wrong(&format!(
+            "is larger than {} MiB; send it as several bundles",
+            BUNDLE_BYTES_MAX >> 20
+        )));
     }
     Ok(Bytes::from(unpacked))
 }
 
 fn unpacked(raw: &[u8]) -> Result<Vec<u8>, String> {
     let mut bundle = Bounded(Vec::new());
-    lzma_rs::xz_decompress(&mut BufReader::new(raw), &mut bundle).map_err(|error| format!("cannot be unpacked: {error:?}"))?;
+    lzma_rs::xz_decompress(&mut BufReader::new(raw), &mut bundle)
+        .map_err(|error| format!("cannot be unpacked: {error:?}"))?;
     Ok(bundle.0)
 }
 
@@ -230,7 +249,9 @@ impl Progress {
         let (begun, base) = *self.start.get_or_insert((Instant::now(), seen));
         let moved = self.seen.is_none_or(|before| seen > before);
         self.seen = Some(seen);
-        let due = self.terminal || self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) || seen == total;
+        let due = self.terminal
+            || self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1))
+            || seen == total;
         if moved && due {
             self.told = Some(Instant::now());
             let percent = (seen * 100).checked_div(total).unwrap_or(100);

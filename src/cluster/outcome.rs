@@ -9,8 +9,7 @@ use crate::kernel::{Fault, Refusal};
 /// What apply decided about one entry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The reply or the refusal.
-    #[serde(flatten)]
+    /// The reply or the refusal. Not flattened: serde cannot flatten a raw value, and reading it back would fail.
     pub verdict: Verdict,
     /// Whether the verdict is a remembered one.
     #[serde(default)]

@@ -1,1 +1,22 @@
-fn main(){}
+//! The one integration binary: real processes, real HTTP, one module a subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs
+)]
+
+mod harness;
+
+mod audit;
+mod bad_input;
+mod cluster;
+mod goldens;
+mod intel;
+mod matrix;
+mod organizations;
+mod quotas;
+mod scripts;
+mod tidy;

@@ -83,7 +83,9 @@ impl Command for ImportChunk {
         }
         let ends = i64::try_from(self.objects.len()).ok().and_then(|count| self.from.checked_add(count));
         if self.from > before.seen || ends.is_none_or(|ends| ends > before.total) {
-            return Err(Refusal::WrongState { state: format!("seen {} of {}", before.seen, before.total) }.into());
+            return Err(
+                Refusal::WrongState { state: format!("seen {} of {}", before.seen, before.total) }.into()
+            );
         }
 
         let ids = digest_of_ids(&self.objects);
@@ -117,7 +119,9 @@ fn store(cx: &mut Apply<'_>, objects: &[Object]) -> Result<(Tally, Takes), Stop>
                     tally.updated += 1;
                 } else {
                     tally.added += 1;
-                    counts_to(&object.kind).into_iter().for_each(|resource| *takes.entry(resource).or_default() += 1);
+                    counts_to(&object.kind)
+                        .into_iter()
+                        .for_each(|resource| *takes.entry(resource).or_default() += 1);
                 }
                 insert(cx, object, latest)?;
                 // The leader's next measure of the file replaces this estimate.
@@ -182,12 +186,14 @@ impl Command for StopImport {
         let before = queries::import(cx.tx, self.job)?.ok_or(Refusal::NotFound)?;
 
         let stops = before.state == ImportState::Running && before.seen == self.seen;
-        let change = json!({ "seen": before.seen, "total": before.total, "code": self.reason.code(), "stops": stops });
+        let change =
+            json!({ "seen": before.seen, "total": before.total, "code": self.reason.code(), "stops": stops });
         cx.note("intel_import", before.id, change);
         if !stops {
             return Ok(before);
         }
-        let after = Import { state: ImportState::Stopped, reason: Some(self.reason), updated: cx.at, ..before };
+        let after =
+            Import { state: ImportState::Stopped, reason: Some(self.reason), updated: cx.at, ..before };
 
         save(cx, &after)?;
         Ok(after)
@@ -196,7 +202,14 @@ impl Command for StopImport {
 
 fn insert_import(cx: &mut Apply<'_>, import: &Import, digest: &str) -> Result<(), Stop> {
     let (id, state) = (import.id.to_string(), import.state.name());
-    cx.tx.prepare_cached(INSERT_IMPORT)?.execute((id, digest, &import.bundle_id, state, import.total, cx.at.0))?;
+    cx.tx.prepare_cached(INSERT_IMPORT)?.execute((
+        id,
+        digest,
+        &import.bundle_id,
+        state,
+        import.total,
+        cx.at.0,
+    ))?;
     Ok(())
 }
 
@@ -222,5 +235,6 @@ const RETIRE: &str = "UPDATE intel_objects SET is_latest = 0 WHERE seq = ?1";
 const INSERT_IMPORT: &str = "INSERT INTO intel_imports
     (id, digest, bundle_id, state, total, seen, added, updated, unchanged, reason, created_ms, updated_ms)
     VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, 0, NULL, ?6, ?6)";
-const UPDATE_IMPORT: &str = "UPDATE intel_imports SET state = ?2, seen = ?3, added = ?4, updated = ?5, unchanged = ?6,
+const UPDATE_IMPORT: &str =
+    "UPDATE intel_imports SET state = ?2, seen = ?3, added = ?4, updated = ?5, unchanged = ?6,
     reason = ?7, updated_ms = ?8 WHERE id = ?1";

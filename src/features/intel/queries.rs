@@ -39,7 +39,8 @@ pub(super) fn known(tx: &Connection, object: &Object) -> Result<Known, Fault> {
 }
 
 fn latest(tx: &Connection, id: &str) -> Result<Option<Latest>, Fault> {
-    let read = |row: &Row<'_>| Ok(Latest { seq: row.get(0)?, modified_ms: row.get(1)?, version: row.get(2)? });
+    let read =
+        |row: &Row<'_>| Ok(Latest { seq: row.get(0)?, modified_ms: row.get(1)?, version: row.get(2)? });
     Ok(tx.prepare_cached(LATEST)?.query_row([id], read).optional()?)
 }
 
@@ -60,7 +61,8 @@ pub(super) fn survey(tx: &Connection, objects: &[Object], at: Millis) -> Result<
                 }
             }
         }
-        *needs.entry(Resource::MaxStorageGb).or_default() += i64::try_from(object.bytes()).unwrap_or(i64::MAX);
+        *needs.entry(Resource::MaxStorageGb).or_default() +=
+            i64::try_from(object.bytes()).unwrap_or(i64::MAX);
     }
     for (resource, amount) in needs {
         if let Err(refusal) = quotas::allowance(tx, resource, at)?.require(amount) {
@@ -282,7 +284,10 @@ fn read_import(row: &Row<'_>) -> Result<Import, Fault> {
         total: row.get(3)?,
         seen: row.get(4)?,
         tally: Tally { added: row.get(5)?, updated: row.get(6)?, unchanged: row.get(7)? },
-        reason: reason.map(|text| serde_json::from_str(&text)).transpose().map_err(|_| broken("its reason"))?,
+        reason: reason
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|_| broken("its reason"))?,
         created: Millis(row.get(9)?),
         updated: Millis(row.get(10)?),
     })
@@ -302,19 +307,34 @@ const LIST: &str = "SELECT seq, name, modified_ms, body FROM intel_objects WHERE
 const LAST: &str = "SELECT coalesce(max(seq), 0) FROM intel_objects";
 const EXPORT: &str = "SELECT seq, body FROM intel_objects
     WHERE seq > ?1 AND seq <= ?2 AND (?3 IS NULL OR type = ?3) ORDER BY seq";
-const IMPORT: &str = "SELECT id, bundle_id, state, total, seen, added, updated, unchanged, reason, created_ms, updated_ms
+const IMPORT: &str =
+    "SELECT id, bundle_id, state, total, seen, added, updated, unchanged, reason, created_ms, updated_ms
     FROM intel_imports WHERE id = ?1";
-const IMPORT_OF: &str = "SELECT id, bundle_id, state, total, seen, added, updated, unchanged, reason, created_ms,
+const IMPORT_OF: &str =
+    "SELECT id, bundle_id, state, total, seen, added, updated, unchanged, reason, created_ms,
     updated_ms FROM intel_imports WHERE digest = ?1";
 /// Without a cursor, before the empty BLOB, which is behind every text.
-const IMPORTS: &str = "SELECT id, bundle_id, state, total, seen, added, updated, unchanged, reason, created_ms,
+const IMPORTS: &str =
+    "SELECT id, bundle_id, state, total, seen, added, updated, unchanged, reason, created_ms,
     updated_ms FROM intel_imports WHERE id < coalesce(?1, x'') ORDER BY id DESC LIMIT ?2";
 
 /// How SQLite would run a list.
 #[cfg(test)]
 pub(super) fn plan_of(tx: &Connection, path: Path) -> Result<String, Fault> {
     let mut statement = tx.prepare(&format!("EXPLAIN QUERY PLAN {}", list_sql(path)))?;
-    let nothing = rusqlite::params![Sql::Null, Sql::Null, Sql::Null, Sql::Null, Sql::Null, Sql::Null, Sql::Null, 0, 0, 1];
-    let lines = statement.query_map(nothing, |row| row.get::<_, String>(3))?.collect::<Result<Vec<_>, _>>()?;
+    let nothing = rusqlite::params![
+        Sql::Null,
+        Sql::Null,
+        Sql::Null,
+        Sql::Null,
+        Sql::Null,
+        Sql::Null,
+        Sql::Null,
+        0,
+        0,
+        1
+    ];
+    let lines =
+        statement.query_map(nothing, |row| row.get::<_, String>(3))?.collect::<Result<Vec<_>, _>>()?;
     Ok(lines.join("; "))
 }

@@ -151,7 +151,8 @@ fn version(kind: &str, number: u128, modified: &str, name: &str) -> Value {
 }
 
 fn many(kind: &str, count: u128) -> Vec<Object> {
-    let list = (1..=count).map(|number| version(kind, number, "2026-01-01T00:00:00Z", &format!("n{number:04}")));
+    let list =
+        (1..=count).map(|number| version(kind, number, "2026-01-01T00:00:00Z", &format!("n{number:04}")));
     objects(&list.collect())
 }
 
@@ -162,7 +163,8 @@ fn an_import_stores_counts_and_exports_what_came() {
     let done = world.import("d1", &bundle).unwrap();
     assert_eq!((done.state, done.seen, done.tally.added), (ImportState::Done, 12, 12));
     assert_eq!(world.export(), bundle.iter().map(|object| object.body.get().to_owned()).collect::<Vec<_>>());
-    let used = [Resource::MaxIocsPerMonth, Resource::MaxThreatActors, Resource::MaxCampaigns].map(|r| world.used(r));
+    let used =
+        [Resource::MaxIocsPerMonth, Resource::MaxThreatActors, Resource::MaxCampaigns].map(|r| world.used(r));
     assert_eq!(used, [3, 2, 1]);
     let bytes: usize = bundle.iter().map(Object::bytes).sum();
     assert_eq!(world.used(Resource::MaxStorageGb), i64::try_from(bytes).unwrap());
@@ -203,8 +205,12 @@ fn a_chunk_past_the_quota_leaves_nothing_and_the_import_resumes_when_there_is_ro
     let refusal = world.chunk(&job, 15, &bundle[15..]).unwrap_err();
     assert!(matches!(&refusal, Refusal::QuotaExceeded { quota: 20, requested: 10, .. }), "{refusal:?}");
     assert_eq!((world.used(Resource::MaxCampaigns), world.export().len()), (15, 15));
-    let stopped = world.apply(Actor::System, &StopImport { job: job.id, seen: 15, reason: refusal.clone() }).unwrap();
-    assert_eq!((stopped.state, stopped.reason, stopped.seen), (ImportState::Stopped, Some(refusal), after.seen));
+    let stopped =
+        world.apply(Actor::System, &StopImport { job: job.id, seen: 15, reason: refusal.clone() }).unwrap();
+    assert_eq!(
+        (stopped.state, stopped.reason, stopped.seen),
+        (ImportState::Stopped, Some(refusal), after.seen)
+    );
     world
         .store
         .write(|store, writers| {
@@ -280,7 +286,8 @@ fn the_edge_refuses_early_what_apply_would_refuse() {
     assert!(matches!(refused(&many("campaign", 21)), Err(Refusal::QuotaExceeded { requested: 21, .. })));
     assert!(matches!(refused(&many("intrusion-set", 51)), Err(Refusal::QuotaExceeded { quota: 50, .. })));
     let two = objects(&json!([
-        version("campaign", 1, "2026-01-01T00:00:00Z", "a"), version("campaign", 1, "2026-01-02T00:00:00Z", "b"),
+        version("campaign", 1, "2026-01-01T00:00:00Z", "a"),
+        version("campaign", 1, "2026-01-02T00:00:00Z", "b"),
     ]));
     assert!(refused(&two).is_ok());
 }
@@ -324,7 +331,10 @@ fn every_list_searches_an_index_and_sorts_nothing() {
         (queries::Path::Whole, "INTEGER PRIMARY KEY (rowid>?)"),
     ] {
         let plan = world.read(|tx| queries::plan_of(tx, path).unwrap());
-        assert!(plan.contains("SEARCH") && plan.contains(index) && !plan.contains("B-TREE"), "{path:?}: {plan}");
+        assert!(
+            plan.contains("SEARCH") && plan.contains(index) && !plan.contains("B-TREE"),
+            "{path:?}: {plan}"
+        );
     }
 }
 

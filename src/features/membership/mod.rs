@@ -1,12 +1,20 @@
-//! stub
-use serde::{Serialize, Deserialize};
-use crate::{cluster::{Apply, Command, Kind}, kernel::Permission, store::Stop};
-macro_rules! stub { ($n:ident, $k:literal) => {
-/// s
-#[derive(Serialize, Deserialize)] pub struct $n {}
-impl Command for $n { const KIND: Kind = Kind::new($k, 1); const NEEDS: Permission = Permission::SystemOnly; type Reply = (); fn apply(self, _: &mut Apply<'_>) -> Result<(), Stop> { Ok(()) } }
-}}
-stub!(Bootstrap, "membership.bootstrap"); stub!(MintToken, "membership.mint"); stub!(SpendToken, "membership.spend");
-/// h
-pub mod http { /// r
-pub fn routes() -> Vec<crate::web::Route> { vec![] } }
+//! Membership: how a cluster begins, and how a node proves that it may join it.
+//!
+//! Owns the tables `membership_secrets` (what all nodes share, sealed under the cluster key) and
+//! `membership_tokens` (one-time join tokens, as digests) of the system file.
+//!
+//! What always holds:
+//! - a cluster begins once: the first administrator and the secrets come with the entry that creates the
+//!   system file, and a second beginning is refused;
+//! - a token admits one node: whoever spends it first; unknown, spent and expired ones look the same;
+//! - neither a token nor a secret stands in the log or in a file in plain text.
+//!
+//! Must not know: consensus, certificates, files on disk. The node's side of both stories is
+//! `node/bootstrap.rs` and `node/admission.rs`. Start at `commands.rs`.
+
+mod commands;
+pub mod http;
+mod queries;
+
+pub use commands::{Bootstrap, MintToken, SpendToken};
+pub use queries::{knows_token, secret};

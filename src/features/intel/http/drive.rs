@@ -64,7 +64,11 @@ impl Drive {
         }
     }
 
-    async fn propose<C: Command>(&self, ticket: &Ticket, command: &C) -> Result<Answer<C::Reply>, Unanswered> {
+    async fn propose<C: Command>(
+        &self,
+        ticket: &Ticket,
+        command: &C,
+    ) -> Result<Answer<C::Reply>, Unanswered> {
         let mut tries = 1;
         loop {
             match self.cluster.propose(ticket, self.org, command).await {

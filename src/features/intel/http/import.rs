@@ -64,7 +64,8 @@ pub(super) async fn read(cx: Cx) -> Result<Reply, Problem> {
 /// Parses on a thread that may be busy for a second; the body is dropped there.
 async fn parse_aside(body: Bytes) -> Result<(Bundle, String), Problem> {
     let work = move || parse(&body).map(|bundle| (bundle, to_hex(digest(&SHA256, &body).as_ref())));
-    let parsed = tokio::task::spawn_blocking(work).await.map_err(|error| Fault::new("parse a bundle", error))?;
+    let parsed =
+        tokio::task::spawn_blocking(work).await.map_err(|error| Fault::new("parse a bundle", error))?;
     parsed.map_err(|error| match error {
         BundleError::Malformed(detail) => Problem::malformed(detail),
         BundleError::Invalid(errors) => Problem::invalid(&errors),

@@ -20,7 +20,8 @@ pub(super) async fn list(cx: Cx) -> Result<Reply, Problem> {
     query.finish()?;
     let found = cx.cluster.read(&cx.view, org, move |tx| queries::list(tx, &filter, &window)).await?;
     let page = found.ok_or_else(Problem::not_found)?;
-    let foreign = || Problem::field("cursor", "belongs to a list with other parameters; start again without it");
+    let foreign =
+        || Problem::field("cursor", "belongs to a list with other parameters; start again without it");
     Ok(Reply::bytes("application/json", spliced(&page.ok_or_else(foreign)?)))
 }
 

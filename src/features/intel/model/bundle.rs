@@ -48,8 +48,8 @@ pub fn parse(body: &[u8]) -> Result<Bundle, BundleError> {
     if !whole.get().starts_with('{') {
         return Err(invalid("", "must be a JSON object: this is not a STIX bundle"));
     }
-    let fields = Picked::from(whole.get(), FIELDS)
-        .map_err(|_| invalid("", "has a key that is not valid Unicode"))?;
+    let fields =
+        Picked::from(whole.get(), FIELDS).map_err(|_| invalid("", "has a key that is not valid Unicode"))?;
     let mut errors = Vec::new();
     let id = read_head(&fields, &mut errors);
     let objects = read_objects(&fields, &mut errors);

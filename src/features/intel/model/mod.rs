@@ -3,10 +3,10 @@
 mod bundle;
 mod import;
 mod object;
-mod text;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
+mod text;
 
 pub use bundle::{Bundle, BundleError, parse};
 pub use import::{Import, ImportState, Tally, cut};

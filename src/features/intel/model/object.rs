@@ -18,8 +18,7 @@ pub(super) const DEPTH_MAX: usize = 64;
 pub const NAME_CHARS_MAX: usize = 256;
 const TYPE_BYTES_MAX: usize = 250;
 
-const FIELDS: &[&str] =
-    &["type", "id", "spec_version", "created", "modified", "name", "external_references"];
+const FIELDS: &[&str] = &["type", "id", "spec_version", "created", "modified", "name", "external_references"];
 
 /// Properties of which two make an object ambiguous: they say which object it is.
 const IDENTITY: [&str; 4] = ["type", "id", "created", "modified"];
@@ -133,7 +132,15 @@ impl Reader<'_> {
         let name = fields.get("name").and_then(|value| self.name(value));
         let external_id = fields.get("external_references").and_then(external_id);
         let (version, modified_ms) = modified.or(created).unzip();
-        Some(Object { id: id?, kind: kind?, version: version.unwrap_or_default(), name, external_id, modified_ms, body })
+        Some(Object {
+            id: id?,
+            kind: kind?,
+            version: version.unwrap_or_default(),
+            name,
+            external_id,
+            modified_ms,
+            body,
+        })
     }
 
     fn body(&mut self, text: &str) -> Option<Box<RawValue>> {
@@ -142,7 +149,8 @@ impl Reader<'_> {
         }
         let (text, depth) = compact(text);
         if text.len() > OBJECT_BYTES_MAX {
-            return self.wrong("", &format!("is {} bytes long; at most {OBJECT_BYTES_MAX} are taken", text.len()));
+            return self
+                .wrong("", &format!("is {} bytes long; at most {OBJECT_BYTES_MAX} are taken", text.len()));
         }
         if depth > DEPTH_MAX {
             return self.wrong("", &format!("is nested {depth} deep; at most {DEPTH_MAX} are taken"));
@@ -157,7 +165,8 @@ impl Reader<'_> {
     }
 
     fn kind(&mut self, value: Option<&RawValue>) -> Option<String> {
-        let sound = |kind: &String| (1..=TYPE_BYTES_MAX).contains(&kind.len()) && !kind.chars().any(char::is_control);
+        let sound =
+            |kind: &String| (1..=TYPE_BYTES_MAX).contains(&kind.len()) && !kind.chars().any(char::is_control);
         match value.and_then(string).filter(sound) {
             Some(kind) => Some(kind),
             None => self.wrong("type", "must be a STIX type, such as \"indicator\""),

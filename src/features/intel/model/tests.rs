@@ -52,7 +52,10 @@ fn what_is_not_a_bundle_is_called_so() {
         (json!({ "type": "bundle", "id": format!("bundle--{UUID}") }).to_string(), "/objects"),
         (json!({ "type": "bundle", "id": format!("bundle--{UUID}"), "objects": {} }).to_string(), "/objects"),
         (json!({ "type": "bundle", "id": "bundle--7", "objects": [] }).to_string(), "/id"),
-        (format!("{{\"type\":\"bundle\",\"type\":\"bundle\",\"id\":\"bundle--{UUID}\",\"objects\":[]}}"), "/type"),
+        (
+            format!("{{\"type\":\"bundle\",\"type\":\"bundle\",\"id\":\"bundle--{UUID}\",\"objects\":[]}}"),
+            "/type",
+        ),
     ] {
         assert!(pointers(&body).iter().any(|known| known == pointer), "{body}");
     }
@@ -93,7 +96,10 @@ fn at_most_twenty_errors_are_listed() {
 fn depth_and_size_are_bounded_without_recursion() {
     let nested = |depth: usize| {
         let deep = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
-        bundle_of(&json!([])).replace("[]", &format!("[{}]", indicator(1).to_string().replacen('{', &format!("{{\"x_d\":{deep},"), 1)))
+        bundle_of(&json!([])).replace(
+            "[]",
+            &format!("[{}]", indicator(1).to_string().replacen('{', &format!("{{\"x_d\":{deep},"), 1)),
+        )
     };
     assert!(parse(nested(63).as_bytes()).is_ok());
     assert_eq!(pointers(&nested(64)), ["/objects/0"]);
@@ -123,7 +129,8 @@ fn the_external_id_is_the_catalogues_before_any_other() {
     ]);
     let found = parse(bundle_of(&json!([object])).as_bytes()).unwrap();
     assert_eq!(found.objects[0].external_id.as_deref(), Some("T1059"));
-    object["external_references"] = json!([{ "source_name": "a" }, { "source_name": "vendor", "external_id": "V-1" }]);
+    object["external_references"] =
+        json!([{ "source_name": "a" }, { "source_name": "vendor", "external_id": "V-1" }]);
     let found = parse(bundle_of(&json!([object])).as_bytes()).unwrap();
     assert_eq!(found.objects[0].external_id.as_deref(), Some("V-1"));
 }
@@ -189,8 +196,11 @@ fn published_examples_are_accepted() {
     let Some(folder) = shared_data() else { return };
     for file in std::fs::read_dir(folder.join("stix/examples")).unwrap() {
         let path = file.unwrap().path();
-        if path.extension().is_some_and(|end| end == "json") && !path.ends_with("interop-objectmarking-test.json") {
-            parse(&std::fs::read(&path).unwrap()).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+        if path.extension().is_some_and(|end| end == "json")
+            && !path.ends_with("interop-objectmarking-test.json")
+        {
+            parse(&std::fs::read(&path).unwrap())
+                .unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
         }
     }
 }
@@ -204,7 +214,10 @@ fn shared_data() -> Option<std::path::PathBuf> {
         return Some(folder);
     }
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{} holds no STIX data", folder.display());
-    eprintln!("LEFT OUT: tests on ATT&CK; {} holds no STIX data (set THREATFLOW_TEST_DATA)", folder.display());
+    eprintln!(
+        "LEFT OUT: tests on ATT&CK; {} holds no STIX data (set THREATFLOW_TEST_DATA)",
+        folder.display()
+    );
     None
 }
 

@@ -52,7 +52,8 @@ pub fn same_content(left: &str, right: &str) -> bool {
 }
 
 fn same_members(left: &str, right: &str) -> serde_json::Result<bool> {
-    let (left, right): (Members<'_>, Members<'_>) = (serde_json::from_str(left)?, serde_json::from_str(right)?);
+    let (left, right): (Members<'_>, Members<'_>) =
+        (serde_json::from_str(left)?, serde_json::from_str(right)?);
     let same = |((left_key, left), (right_key, right)): (&Member<'_>, &Member<'_>)| {
         left_key == right_key && same_content(left.get(), right.get())
     };
@@ -60,7 +61,8 @@ fn same_members(left: &str, right: &str) -> serde_json::Result<bool> {
 }
 
 fn same_items(left: &str, right: &str) -> serde_json::Result<bool> {
-    let (left, right): (Vec<&RawValue>, Vec<&RawValue>) = (serde_json::from_str(left)?, serde_json::from_str(right)?);
+    let (left, right): (Vec<&RawValue>, Vec<&RawValue>) =
+        (serde_json::from_str(left)?, serde_json::from_str(right)?);
     let same = |(left, right): (&&RawValue, &&RawValue)| same_content(left.get(), right.get());
     Ok(left.len() == right.len() && left.iter().zip(&right).all(same))
 }

@@ -1,0 +1,62 @@
+//! A platform administrator who asks a node: what `cluster` and `demo` need.
+
+use std::{path::Path, time::Duration};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::client::{CallError, Client};
+use crate::node::{ADMIN_EMAIL, Failure};
+
+const WITHIN: Duration = Duration::from_secs(15);
+
+/// A platform administrator, logged in.
+pub(super) struct Admin {
+    client: Client,
+}
+
+impl Admin {
+    /// Logs in with the password in a file.
+    pub(super) async fn log_in(server: &str, email: Option<&str>, password_file: &Path) -> Result<Self, Failure> {
+        let shown = password_file.display();
+        let password = std::fs::read_to_string(password_file).map_err(|error| {
+            let fix = "name the file with the platform administrator's password with --password-file";
+            Failure::new(format!("{shown} cannot be read: {error}"), fix)
+        })?;
+        let mut client = Client::new(server).map_err(|why| Failure::usage(why, "TLS is for the proxy before it"))?;
+        let password = password.trim_end_matches(['\r', '\n']);
+        let body = json!({ "email": email.unwrap_or(ADMIN_EMAIL), "password": password, "organization": "system" });
+        let answer = post(&client, "/api/v2/auth/login", &body).await?;
+        let token = answer.pointer("/tokens/access_token").and_then(Value::as_str).map(str::to_owned);
+        let no_token = || Failure::new(format!("{server} answered no token"), "check the server's version");
+        client.authenticate(token.ok_or_else(no_token)?);
+        Ok(Self { client })
+    }
+
+    /// A token that admits one node for `ttl_seconds`.
+    pub(super) async fn join_token(&self, ttl_seconds: u32) -> Result<String, Failure> {
+        let answer = post(&self.client, "/api/v2/cluster/join-tokens", &json!({ "ttl_seconds": ttl_seconds })).await?;
+        let token = answer.get("token").and_then(Value::as_str).map(str::to_owned);
+        token.ok_or_else(|| Failure::new("the node answered no join token", "check the server's version"))
+    }
+
+    /// The asked node's view of the cluster.
+    pub(super) async fn cluster(&self) -> Result<Value, Failure> {
+        let answer = self.client.get("/api/v2/cluster", WITHIN).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+}
+
+async fn post(client: &Client, path: &str, body: &Value) -> Result<Value, Failure> {
+    let answer = client.post(path, &[], Bytes::from(body.to_string()), WITHIN).await;
+    answer.map(|answer| answer.body).map_err(|error| failure(&error))
+}
+
+fn failure(error: &CallError) -> Failure {
+    let fix = match error {
+        CallError::Unreachable(_) => "check --server, and that the node runs",
+        CallError::Refused(answer) if answer.status == 401 => "check --email and --password-file",
+        CallError::Refused(_) => "see the node's log",
+    };
+    Failure::new(error.to_string(), fix)
+}

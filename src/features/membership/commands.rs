@@ -1,0 +1,107 @@
+//! Beginning, minting a token, spending it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::queries;
+use crate::{
+    cluster::{Apply, Command, Kind},
+    features::identity::{self, NewUser},
+    kernel::{DAY_MS, Fault, Millis, Permission, Refusal, TokenId, from_hex},
+    store::Stop,
+};
+
+/// The cluster begins: its first administrator and its secrets. Creates the system file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// The first platform administrator.
+    pub admin: NewUser,
+    /// Name to sealed value (hexadecimal), for every secret that the nodes share.
+    pub secrets: BTreeMap<String, String>,
+}
+
+impl Command for Bootstrap {
+    const KIND: Kind = Kind::new("membership.bootstrap", 1);
+    const NEEDS: Permission = Permission::SystemOnly;
+    type Reply = ();
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
+        if queries::has_begun(cx.tx)? {
+            return Err(Refusal::WrongState { state: "begun".to_owned() }.into());
+        }
+
+        let sealed = self.secrets.iter().map(|(name, text)| Ok((name, bytes(text)?)));
+        let sealed: BTreeMap<&String, Vec<u8>> = sealed.collect::<Result<_, Fault>>()?;
+
+        for (name, value) in &sealed {
+            cx.tx.prepare_cached(INSERT_SECRET)?.execute((name, value))?;
+        }
+        cx.note("cluster", cx.organization, json!({ "secrets": sealed.keys().collect::<Vec<_>>() }));
+        identity::add_user(cx, &self.admin)?;
+        Ok(())
+    }
+}
+
+/// A one-time token begins to admit one node.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MintToken {
+    /// Names the token in the audit trail.
+    pub id: TokenId,
+    /// SHA-256 of its secret (hexadecimal).
+    pub digest: String,
+    /// The moment from which it no longer admits, by the leader's time.
+    pub expires_ms: i64,
+}
+
+impl Command for MintToken {
+    const KIND: Kind = Kind::new("membership.mint_token", 1);
+    const NEEDS: Permission = Permission::ClusterManage;
+    /// The digest that is stored: a repeated request, whose fresh token was not, can tell.
+    type Reply = String;
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<String, Stop> {
+        let digest = bytes(&self.digest)?;
+
+        cx.tx.prepare_cached(FORGET_TOKENS)?.execute([cx.at.plus(-DAY_MS).0])?;
+        cx.tx.prepare_cached(INSERT_TOKEN)?.execute((self.id.to_string(), digest, self.expires_ms))?;
+
+        cx.note("join_token", self.id, json!({ "expires_at": Millis(self.expires_ms).to_string() }));
+        Ok(self.digest)
+    }
+}
+
+/// A node shows a token: it admits, once, if it is known, unspent and not expired.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SpendToken {
+    /// SHA-256 of the secret it showed (hexadecimal).
+    pub digest: String,
+}
+
+impl Command for SpendToken {
+    const KIND: Kind = Kind::new("membership.spend_token", 1);
+    const NEEDS: Permission = Permission::SystemOnly;
+    type Reply = ();
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
+        let open = queries::open_token(cx.tx, &bytes(&self.digest)?, cx.at)?;
+
+        let token = open.ok_or(Refusal::Unauthenticated)?;
+
+        cx.tx.prepare_cached(SPEND_TOKEN)?.execute((&token, cx.at.0))?;
+
+        cx.note("join_token", token, json!({ "spent": true }));
+        Ok(())
+    }
+}
+
+/// The edge writes hexadecimal; anything else was not written by us.
+fn bytes(text: &str) -> Result<Vec<u8>, Fault> {
+    from_hex(text).ok_or_else(|| Fault::found("a membership command holds text that is not hexadecimal"))
+}
+
+const INSERT_SECRET: &str = "INSERT INTO membership_secrets (name, sealed) VALUES (?1, ?2)";
+const INSERT_TOKEN: &str = "INSERT INTO membership_tokens (id, digest, expires_ms) VALUES (?1, ?2, ?3)";
+const SPEND_TOKEN: &str = "UPDATE membership_tokens SET spent_ms = ?2 WHERE id = ?1";
+const FORGET_TOKENS: &str = "DELETE FROM membership_tokens WHERE expires_ms < ?1";

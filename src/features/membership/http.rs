@@ -1,0 +1,69 @@
+//! Join tokens and the state of the cluster, for platform administrators.
+
+use serde_json::json;
+
+use super::commands::MintToken;
+use crate::{
+    kernel::{Fault, OrgId, Permission, TokenId},
+    web::{Cx, Method, Needs, Problem, Reply, Route, value},
+};
+
+/// Seconds that a token admits when nothing is asked.
+const TTL_SECONDS: i64 = 3_600;
+/// Longest life of a token: it is a password on its way to a new machine.
+const TTL_SECONDS_MAX: i64 = 86_400;
+
+/// The routes of the slice.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::v2(
+            Method::Post,
+            "/cluster/join-tokens",
+            "createJoinToken",
+            "Mint a one-time token that admits one node",
+            Needs::Caller,
+            |cx| Box::pin(mint(cx)),
+        ),
+        Route::v2(
+            Method::Get,
+            "/cluster",
+            "getCluster",
+            "Show this node's view of the cluster",
+            Needs::Caller,
+            |cx| Box::pin(show(cx)),
+        ),
+    ]
+}
+
+async fn mint(cx: Cx) -> Result<Reply, Problem> {
+    let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
+    let seconds = ttl_seconds(&cx)?;
+    let token = cx.cluster.replica().new_token().map_err(|fault| Fault::found(fault.to_string()))?;
+    let expires = cx.now.plus(seconds.saturating_mul(1_000));
+    let digest = token.secret_digest();
+    let command = MintToken { id: TokenId(cx.mint_id()), digest: digest.clone(), expires_ms: expires.0 };
+    let answer = cx.cluster.propose(&cx.ticket, system, &command).await?;
+    if answer.reply != digest {
+        let detail = "its token was in the first answer only; ask for a new one under a new key";
+        return Err(Problem::new(409, "token_shown", "The token was shown before", detail));
+    }
+    let view = json!({ "token": token.to_string(), "expires_at": expires.to_string() });
+    Ok(Reply::ok(view).status(201).after(&answer))
+}
+
+fn ttl_seconds(cx: &Cx) -> Result<i64, Problem> {
+    if cx.body.is_empty() {
+        return Ok(TTL_SECONDS);
+    }
+    let mut fields = cx.fields()?;
+    let seconds = fields.optional("ttl_seconds", value::integer(1, TTL_SECONDS_MAX));
+    fields.finish()?;
+    Ok(seconds.unwrap_or(TTL_SECONDS))
+}
+
+async fn show(cx: Cx) -> Result<Reply, Problem> {
+    cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
+    cx.query().finish()?;
+    let status = serde_json::to_value(cx.cluster.replica().status());
+    Ok(Reply::ok(status.map_err(|error| Fault::new("write the status as JSON", error))?))
+}

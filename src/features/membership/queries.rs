@@ -1,0 +1,30 @@
+//! Reading secrets and tokens.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::kernel::{Fault, Millis};
+
+/// A secret that the nodes share, sealed under the cluster key as `secret:<name>`.
+pub fn secret(tx: &Connection, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+    Ok(tx.prepare_cached(SECRET)?.query_row([name], |row| row.get(0)).optional()?)
+}
+
+/// Whether there is a token with this digest, spent or not. What is unknown need not reach the log.
+pub fn knows_token(tx: &Connection, digest: &[u8]) -> Result<bool, Fault> {
+    Ok(tx.prepare_cached(KNOWN)?.query_row([digest], |row| row.get(0))?)
+}
+
+/// The token with this digest, if it still admits at `at`.
+pub(super) fn open_token(tx: &Connection, digest: &[u8], at: Millis) -> Result<Option<String>, Fault> {
+    Ok(tx.prepare_cached(OPEN)?.query_row((digest, at.0), |row| row.get(0)).optional()?)
+}
+
+/// Whether the cluster has begun.
+pub(super) fn has_begun(tx: &Connection) -> Result<bool, Fault> {
+    Ok(tx.prepare_cached(BEGUN)?.query_row([], |row| row.get(0))?)
+}
+
+const SECRET: &str = "SELECT sealed FROM membership_secrets WHERE name = ?1";
+const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM membership_tokens WHERE digest = ?1)";
+const OPEN: &str = "SELECT id FROM membership_tokens WHERE digest = ?1 AND spent_ms IS NULL AND expires_ms > ?2";
+const BEGUN: &str = "SELECT EXISTS (SELECT 1 FROM membership_secrets)";

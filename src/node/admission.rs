@@ -1,0 +1,83 @@
+//! Lets a node in that shows a good token, and hands it the cluster key.
+
+use std::sync::{Arc, OnceLock};
+
+use raft::{Grant, JoinRequest, Later, Token};
+use uuid::Uuid;
+
+use crate::{
+    cluster::{Cluster, Ticket, Unanswered, View},
+    features::membership::{SpendToken, knows_token},
+    kernel::{OrgId, RequestId, from_hex},
+    store::Keyring,
+};
+
+/// The gate that joining nodes come to.
+pub(super) struct Gatekeeper {
+    keyring: Arc<Keyring>,
+    /// Set once the node has started; the replica needs the gatekeeper before there is a cluster.
+    cluster: OnceLock<Cluster>,
+}
+
+impl Gatekeeper {
+    /// A gatekeeper that turns everybody away until [`Gatekeeper::open`].
+    pub(super) fn new(keyring: Arc<Keyring>) -> Self {
+        Self { keyring, cluster: OnceLock::new() }
+    }
+
+    /// Begins to admit.
+    pub(super) fn open(&self, cluster: Cluster) {
+        let _ = self.cluster.set(cluster);
+    }
+
+    async fn judge(&self, request: JoinRequest) -> Result<Grant, String> {
+        let cluster = self.cluster.get().ok_or("this member is starting; try again in a moment")?;
+        let digest = Token::digest_of(&request.secret);
+        let ticket = self.ticket(&digest, &request);
+        if !known(cluster, &digest).await? {
+            return Err(turned_away());
+        }
+        match cluster.propose(&ticket, OrgId::SYSTEM, &SpendToken { digest }).await {
+            Ok(_) => Ok(Grant { secrets: self.keyring.raw().to_vec() }),
+            Err(Unanswered::Refused { .. }) => Err(turned_away()),
+            Err(reason) => Err(unavailable(&reason)),
+        }
+    }
+}
+
+impl Gatekeeper {
+    /// One request id for each token, one fingerprint for each node: a node whose join was cut short
+    /// repeats it and gets the remembered answer; any other node is refused.
+    fn ticket(&self, digest: &str, request: &JoinRequest) -> Ticket {
+        let node = request.node.to_be_bytes();
+        let id = self.keyring.fingerprint(&[b"spend-token", digest.as_bytes()]);
+        let request = self.keyring.fingerprint(&[node.as_slice(), request.peer_address.as_bytes()]);
+        let ticket = Ticket::system(RequestId(Uuid::try_parse(&id).unwrap_or_default()));
+        Ticket { fingerprint: request, ..ticket }
+    }
+}
+
+impl raft::Admission for Gatekeeper {
+    fn admit(&self, request: JoinRequest) -> Later<'_, Result<Grant, String>> {
+        Box::pin(self.judge(request))
+    }
+}
+
+/// Whether a token has this digest. Guesses are turned away here: each would be an entry in the log.
+async fn known(cluster: &Cluster, digest: &str) -> Result<bool, String> {
+    let digest = from_hex(digest).unwrap_or_default();
+    let found = cluster.read(&View::Strong, OrgId::SYSTEM, move |tx| knows_token(tx, &digest)).await;
+    found.map(Option::unwrap_or_default).map_err(|reason| unavailable(&reason))
+}
+
+/// The same for unknown, spent and expired.
+fn turned_away() -> String {
+    "the token is unknown, spent or expired; make a new one with `threatflow cluster token`".to_owned()
+}
+
+fn unavailable(reason: &Unanswered) -> String {
+    match reason {
+        Unanswered::NoQuorum | Unanswered::OutcomeUnknown => "the cluster has no quorum now; try again".to_owned(),
+        _ => "this member is stopping; try again with another".to_owned(),
+    }
+}

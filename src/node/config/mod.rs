@@ -1,0 +1,145 @@
+//! Configuration: a file, then the environment, then flags; the later wins. Start at `keys.rs`.
+
+mod keys;
+mod sources;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use keys::{KEYS, Key};
+
+use super::Failure;
+
+/// How a node runs. What each key means is in [`KEYS`], and in `packaging/threatflow.toml`.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// Where all data lies.
+    pub data_dir: PathBuf,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the node listens for its peers.
+    pub peer_listen: SocketAddr,
+    /// What peers connect to; the address of `peer_listen` when absent.
+    pub peer_advertise: Option<String>,
+    /// The URL under which clients reach the API; made from `listen` when absent.
+    pub api_url: Option<String>,
+    /// This node's id.
+    pub node_id: u64,
+    /// A one-time token: join that cluster instead of beginning one.
+    pub join: Option<String>,
+    /// Holds the first administrator's password.
+    pub admin_password_file: Option<PathBuf>,
+    /// What is logged.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// Most connections open at a time.
+    pub connections_max: usize,
+    /// How long a client may take to send the head of a request, or stay silent between two.
+    pub header_timeout: Duration,
+    /// How long a stop waits for running requests.
+    pub drain: Duration,
+    /// Time between heartbeats of a leader.
+    pub heartbeat: Duration,
+    /// Shortest time without a heartbeat before an election; the longest is twice that.
+    pub election: Duration,
+    /// How often the files are made durable and the log cut.
+    pub checkpoint: Duration,
+}
+
+/// How lines of the log look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            peer_listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
+            peer_advertise: None,
+            api_url: None,
+            node_id: 1,
+            join: None,
+            admin_password_file: None,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            connections_max: 4096,
+            header_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(5),
+            heartbeat: Duration::from_millis(75),
+            election: Duration::from_millis(300),
+            checkpoint: Duration::from_secs(5),
+        }
+    }
+}
+
+impl NodeConfig {
+    /// Reads every source; lists everything that is wrong, with where it stands and what would be right.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<Self, Failure> {
+        let mut wrong = Vec::new();
+        let mut config = Self::default();
+        let mut settings = match file {
+            Some(path) => sources::from_file(path, &mut wrong)?,
+            None => Vec::new(),
+        };
+        settings.extend(sources::from_environment(environment, &mut wrong));
+        settings.extend(sources::from_flags(flags));
+        for setting in settings {
+            wrong.extend(setting.apply(&mut config).err());
+        }
+        wrong.extend(config.contradiction());
+        if wrong.is_empty() {
+            return Ok(config);
+        }
+        Err(Failure::usage(wrong.join("; "), format!("known keys: {}", keys::names())))
+    }
+
+    /// What peers connect to.
+    pub fn peer_address(&self) -> String {
+        self.peer_advertise.clone().unwrap_or_else(|| self.peer_listen.to_string())
+    }
+
+    /// The URL of the API, once it listens on `listening`.
+    pub fn url(&self, listening: SocketAddr) -> String {
+        if let Some(url) = &self.api_url {
+            return url.clone();
+        }
+        if !listening.ip().is_unspecified() {
+            return format!("http://{listening}");
+        }
+        // It listens everywhere: what peers reach is the best guess at what clients reach.
+        let peer = self.peer_address();
+        let host = peer.rsplit_once(':').map_or(peer.as_str(), |(host, _)| host);
+        format!("http://{host}:{}", listening.port())
+    }
+
+    /// What no single key can know.
+    fn contradiction(&self) -> Option<String> {
+        if self.peer_listen.ip().is_unspecified() && self.peer_advertise.is_none() {
+            let listen = self.peer_listen;
+            return Some(format!(
+                "peer_listen {listen} is every address, and peers must know one: set peer_advertise to a host and port"
+            ));
+        }
+        if self.election < self.heartbeat * 3 {
+            return Some("election_ms must be at least three times heartbeat_ms".to_owned());
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

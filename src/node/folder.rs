@@ -1,0 +1,199 @@
+//! The data folder: one process at a time, and what lies where.
+//!
+//! `lock` the process that uses it · `cluster.key` wraps every other key · `raft/` log and identity ·
+//! `store/` the files · `initial-admin-password` until somebody deletes it · `unfinished` while the node
+//! begins or joins a cluster.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{Read, Write},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::Failure;
+use crate::{
+    kernel::Fault,
+    store::{Keyring, read_if_present, write_secret},
+};
+
+/// Name of the file with the first administrator's password.
+pub const PASSWORD_FILE: &str = "initial-admin-password";
+
+/// How a node comes to belong to a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Founding {
+    /// It begins one.
+    Begin,
+    /// It joins one.
+    Join,
+}
+
+/// A data folder that this process has to itself.
+pub(super) struct DataFolder {
+    root: PathBuf,
+    /// Unlocked by the kernel when the process ends, however it ends.
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Takes the folder, making it if need be; refused while another process has it.
+    pub(super) fn claim(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let unusable = |error: std::io::Error| {
+            Failure::new(
+                format!("the data folder {shown} cannot be used: {error}"),
+                "name a folder this user may write with --data-dir",
+            )
+        };
+        // Absolute, because notes about work in progress name files and must survive another working folder.
+        let root = std::path::absolute(path).map_err(unusable)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&root).map_err(unusable)?;
+        let lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(root.join("lock"));
+        let mut lock = lock.map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(taken(&mut lock, path)),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        lock.set_len(0).map_err(unusable)?;
+        writeln!(lock, "{}", std::process::id()).map_err(unusable)?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// Where the replica keeps its log and identity.
+    pub(super) fn raft(&self) -> PathBuf {
+        self.root.join("raft")
+    }
+
+    /// Where the store keeps its files.
+    pub(super) fn store(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
+    /// Where the cluster key lies.
+    pub(super) fn key(&self) -> PathBuf {
+        self.root.join("cluster.key")
+    }
+
+    /// Where the first administrator's password lies.
+    pub(super) fn password(&self) -> PathBuf {
+        self.root.join(PASSWORD_FILE)
+    }
+
+    /// The cluster key, if nobody else can read it.
+    pub(super) fn keyring(&self) -> Result<Keyring, Failure> {
+        let path = self.key();
+        let shown = path.display();
+        if let Ok(about) = fs::metadata(&path) {
+            let mode = about.permissions().mode() & 0o777;
+            if mode & 0o077 != 0 {
+                let what = format!("{shown} opens every file of the cluster and others may read it (mode {mode:04o})");
+                return Err(Failure::new(what, format!("run `chmod 600 {shown}`")));
+            }
+        }
+        Keyring::load(&path)?.ok_or_else(|| {
+            let what = format!("{shown} is missing, and without it no file opens");
+            Failure::new(what, "restore it from a copy, or remove this node's data and join it anew")
+        })
+    }
+
+    /// What the last start began and did not end.
+    pub(super) fn unfinished(&self) -> Result<Option<Founding>, Fault> {
+        let note = read_if_present(&self.note())?;
+        Ok(note.map(|note| if note == b"join\n" { Founding::Join } else { Founding::Begin }))
+    }
+
+    /// Notes that a founding begins.
+    pub(super) fn begin(&self, founding: Founding) -> Result<(), Fault> {
+        let note: &[u8] = if founding == Founding::Join { b"join\n" } else { b"begin\n" };
+        write_secret(&self.note(), note)
+    }
+
+    /// Notes that the founding is whole: from now on the data is worth keeping.
+    pub(super) fn finish(&self) -> Result<(), Fault> {
+        let failed = |error| Fault::new(format!("remove {}", self.note().display()), error);
+        fs::remove_file(self.note()).map_err(failed)?;
+        File::open(&self.root).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+
+    /// Removes what an unfinished founding left. Nobody was answered anything out of it.
+    pub(super) fn undo(&self) -> Result<(), Fault> {
+        for path in [self.raft(), self.store()] {
+            removed(&path, fs::remove_dir_all(&path))?;
+        }
+        removed(&self.key(), fs::remove_file(self.key()))
+    }
+
+    fn note(&self) -> PathBuf {
+        self.root.join("unfinished")
+    }
+}
+
+/// Whether the data folder at `path` is that of a node that belongs to a cluster.
+pub fn is_member(path: &Path) -> bool {
+    raft::Replica::exists(&path.join("raft")) && !path.join("unfinished").exists()
+}
+
+fn removed(path: &Path, outcome: std::io::Result<()>) -> Result<(), Fault> {
+    match outcome {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Fault::new(format!("remove {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn taken(lock: &mut File, path: &Path) -> Failure {
+    let mut pid = String::new();
+    let pid = match lock.read_to_string(&mut pid) {
+        Ok(_) if !pid.trim().is_empty() => format!(" (pid {})", pid.trim()),
+        _ => String::new(),
+    };
+    let what = format!("the data folder {} is in use by another threatflow{pid}", path.display());
+    Failure::new(what, "stop that one, or name another folder with --data-dir")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_second_process_is_told_who_has_the_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let first = DataFolder::claim(place.path()).unwrap();
+        let refused = DataFolder::claim(place.path()).err().unwrap().to_string();
+        assert!(refused.contains(&format!("(pid {})", std::process::id())), "{refused}");
+        drop(first);
+        assert!(DataFolder::claim(place.path()).is_ok());
+    }
+
+    #[test]
+    fn a_cluster_key_that_others_may_read_is_refused_with_the_fix() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::claim(place.path()).unwrap();
+        assert!(folder.keyring().err().unwrap().to_string().contains("missing"));
+        Keyring::create(&folder.key()).unwrap();
+        assert!(folder.keyring().is_ok());
+        fs::set_permissions(folder.key(), fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = folder.keyring().err().unwrap().to_string();
+        assert!(refused.contains("mode 0640") && refused.contains("chmod 600"), "{refused}");
+    }
+
+    #[test]
+    fn an_unfinished_founding_is_remembered_and_undone() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::claim(place.path()).unwrap();
+        assert_eq!(folder.unfinished().unwrap(), None);
+        folder.begin(Founding::Join).unwrap();
+        Keyring::create(&folder.key()).unwrap();
+        fs::create_dir_all(folder.raft()).unwrap();
+        assert_eq!(folder.unfinished().unwrap(), Some(Founding::Join));
+        folder.undo().unwrap();
+        assert!(!folder.raft().exists() && !folder.key().exists());
+        folder.finish().unwrap();
+        assert_eq!(folder.unfinished().unwrap(), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! How a node comes to run: as a member that it is, as the beginning of a cluster, or by joining one.
+//!
+//! Beginning and joining take several steps on disk and in the log. A note in the folder says that they
+//! are under way; while it is there nothing is served, and a start that finds it starts over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use raft::{Replica, Token};
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::{
+    Failure, NodeConfig,
+    admission::Gatekeeper,
+    folder::{DataFolder, Founding},
+    password,
+};
+use crate::{
+    app::FileMachine,
+    cluster::{Cluster, Ticket, Unanswered},
+    features::{
+        identity::{self, NewUser},
+        membership::Bootstrap,
+    },
+    kernel::{Fault, OrgId, RequestId, Role, Secret, UserId, to_hex},
+    store::{Keyring, Store},
+};
+
+/// What the first administrator logs in with, at the organization `system`.
+pub const ADMIN_EMAIL: &str = "admin@localhost";
+/// Name of the secret that signs access tokens.
+pub(super) const SIGNING_KEY: &str = "token-signing-key";
+/// How long the first election and the first entry may take.
+const BEGIN_WITHIN: Duration = Duration::from_secs(30);
+const MIB: u64 = 1 << 20;
+
+/// A node that runs.
+pub(super) struct Running {
+    pub(super) cluster: Cluster,
+    /// A fault met above the replica.
+    pub(super) halted: mpsc::UnboundedReceiver<String>,
+    /// Files whose outbox has been filled.
+    pub(super) sent_from: watch::Sender<BTreeSet<OrgId>>,
+}
+
+/// Which way a node will come to run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Member,
+    Found(Founding),
+}
+
+/// Brings a node to run.
+pub(super) async fn open(config: &NodeConfig, folder: &DataFolder, url: String) -> Result<Running, Failure> {
+    let replica = replica_config(config, folder, url);
+    free(config.peer_listen)?;
+    match way(config, folder)? {
+        Way::Member => {
+            if config.join.is_some() {
+                tracing::info!("this node is a member already; its join token is not used");
+            }
+            let keyring = Arc::new(folder.keyring()?);
+            start(folder, replica, keyring, false).await
+        }
+        Way::Found(Founding::Join) => {
+            let keyring = join(config, folder, &replica).await?;
+            start(folder, replica, Arc::new(keyring), false).await
+        }
+        Way::Found(Founding::Begin) => begin(config, folder, replica).await,
+    }
+}
+
+/// The operator's password, judged before anything is made. `None` when none is named or needed.
+pub(super) fn given_password(config: &NodeConfig) -> Result<Option<Secret<String>>, Failure> {
+    let raft = config.data_dir.join("raft");
+    if config.join.is_some() || Replica::exists(&raft) {
+        return Ok(None);
+    }
+    config.admin_password_file.as_deref().map(password::given).transpose()
+}
+
+fn way(config: &NodeConfig, folder: &DataFolder) -> Result<Way, Failure> {
+    let unfinished = folder.unfinished()?;
+    if unfinished == Some(Founding::Join) && config.join.is_none() {
+        let what = "this node was joining a cluster when it was stopped, and has no token now";
+        return Err(Failure::new(what, "start it with --join TOKEN again, or remove its data to begin a new cluster"));
+    }
+    if unfinished.is_some() {
+        tracing::info!("the last start was cut short; starting over");
+        folder.undo()?;
+    } else if Replica::exists(&folder.raft()) {
+        return Ok(Way::Member);
+    }
+    Ok(Way::Found(if config.join.is_some() { Founding::Join } else { Founding::Begin }))
+}
+
+async fn join(config: &NodeConfig, folder: &DataFolder, replica: &raft::Config) -> Result<Keyring, Failure> {
+    let token: Token = config.join.as_deref().unwrap_or_default().parse()?;
+    folder.begin(Founding::Join)?;
+    let grant = Replica::join(replica, &token).await.map_err(|error| match error {
+        raft::JoinError::Broken(fault) => fault.into(),
+        other => {
+            let fix = "check the token (`threatflow cluster token` makes one) and that its members can be reached";
+            Failure::new(format!("node {} did not join: {other}", replica.node), fix)
+        }
+    })?;
+    let keyring = Keyring::from_raw(grant.secrets)?;
+    keyring.save(&folder.key())?;
+    folder.finish()?;
+    Ok(keyring)
+}
+
+async fn begin(config: &NodeConfig, folder: &DataFolder, replica: raft::Config) -> Result<Running, Failure> {
+    let password = match config.admin_password_file.as_deref() {
+        Some(path) => password::given(path)?,
+        None => password::drawn(folder)?,
+    };
+    folder.begin(Founding::Begin)?;
+    let keyring = Arc::new(Keyring::create(&folder.key())?);
+    let bootstrap = first_entry(&keyring, password).await?;
+    let running = start(folder, replica, keyring, true).await?;
+    propose(&running.cluster, &bootstrap).await?;
+    folder.finish()?;
+    Ok(running)
+}
+
+async fn start(
+    folder: &DataFolder,
+    config: raft::Config,
+    keyring: Arc<Keyring>,
+    first: bool,
+) -> Result<Running, Failure> {
+    let store = Arc::new(Store::open(&folder.store(), Arc::clone(&keyring))?);
+    let (machine, sent_from) = FileMachine::new(Arc::clone(&store));
+    let machine = Arc::new(machine);
+    let gatekeeper = Arc::new(Gatekeeper::new(keyring));
+    let admission: Arc<dyn raft::Admission> = gatekeeper.clone();
+    let replica = if first {
+        Replica::bootstrap(config, machine, admission).await?
+    } else {
+        Replica::start(config, machine, admission).await?
+    };
+    let (halt, halted) = mpsc::unbounded_channel();
+    let cluster = Cluster::new(replica, store, halt);
+    gatekeeper.open(cluster.clone());
+    Ok(Running { cluster, halted, sent_from })
+}
+
+/// The command that begins a cluster: hashing and sealing are done here, at the edge.
+async fn first_entry(keyring: &Arc<Keyring>, password: Secret<String>) -> Result<Bootstrap, Failure> {
+    let hashed = tokio::task::spawn_blocking(move || identity::hash_password(&password)).await;
+    let hash = hashed.map_err(|error| Fault::new("hash the first password", error))??;
+    let signing = zeroize::Zeroizing::new(identity::mint_signing_key()?);
+    let sealed = keyring.seal(&seal_context(SIGNING_KEY), &signing)?;
+    let admin = NewUser {
+        id: UserId(Uuid::now_v7()),
+        email: ADMIN_EMAIL.to_owned(),
+        first_name: "Platform".to_owned(),
+        last_name: "Administrator".to_owned(),
+        role: Role::PlatformAdmin,
+        password_hash: Some(hash),
+    };
+    Ok(Bootstrap { admin, secrets: BTreeMap::from([(SIGNING_KEY.to_owned(), to_hex(&sealed))]) })
+}
+
+/// What a shared secret is sealed under.
+pub(super) fn seal_context(name: &str) -> String {
+    format!("secret:{name}")
+}
+
+async fn propose(cluster: &Cluster, bootstrap: &Bootstrap) -> Result<(), Failure> {
+    let key = cluster.store().keyring().mint(OrgId::SYSTEM)?;
+    let ticket = Ticket::system(RequestId(Uuid::now_v7()));
+    let until = tokio::time::Instant::now() + BEGIN_WITHIN;
+    loop {
+        match cluster.propose_creating(&ticket, OrgId::SYSTEM, key.clone(), bootstrap).await {
+            Ok(_) => return Ok(()),
+            Err(Unanswered::NoQuorum | Unanswered::OutcomeUnknown) if tokio::time::Instant::now() < until => {}
+            Err(Unanswered::Broken(fault)) => return Err(fault.into()),
+            Err(Unanswered::Halted) => return Err(Failure::fault(cluster.replica().halted().await)),
+            Err(other) => return Err(Failure::fault(format!("the cluster could not begin: {other:?}"))),
+        }
+    }
+}
+
+fn replica_config(config: &NodeConfig, folder: &DataFolder, api_url: String) -> raft::Config {
+    raft::Config {
+        node: config.node_id,
+        folder: folder.raft(),
+        peer_listen: config.peer_listen,
+        peer_advertise: config.peer_address(),
+        api_url,
+        heartbeat: config.heartbeat,
+        election: (config.election, config.election * 2),
+        segment_bytes: 64 * MIB,
+        proposal_bytes_max: 8 << 20,
+        checkpoint_every: config.checkpoint,
+        keep_entries: 20_000,
+    }
+}
+
+/// Finds out early, and says it better than a fault would.
+fn free(address: SocketAddr) -> Result<(), Failure> {
+    TcpListener::bind(address).map(drop).map_err(|error| {
+        Failure::new(
+            format!("cannot listen for peers on {address}: {error}"),
+            "stop what uses the address, or name another with --peer-listen",
+        )
+    })
+}

@@ -1,0 +1,159 @@
+//! The life of a node, from its configuration to its end.
+//!
+//! 1. take the address and the folder; judge the operator's password before anything is made;
+//! 2. come to run ([`founding`]): as a member, by beginning a cluster, or by joining one;
+//! 3. learn the cluster's signing key, which a node that has just joined is still being sent;
+//! 4. serve, until a wish to stop or a fault;
+//! 5. stop: not ready, drain, end the jobs, hand the leadership over.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::mpsc, time::sleep};
+
+use super::{
+    Failure, NodeConfig,
+    folder::{DataFolder, PASSWORD_FILE},
+    founding::{self, ADMIN_EMAIL, Running, SIGNING_KEY},
+    health::Health,
+    logging,
+    server::{self, Server},
+    signals::Wishes,
+};
+use crate::{
+    app::{
+        self, Jobs,
+        routes::{State, router},
+    },
+    cluster::{Cluster, View},
+    features::{identity::Tokens, membership},
+    kernel::{Fault, OrgId},
+};
+
+/// Between two looks for what the cluster is still sending.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// Whether the process lives for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// It stands alone.
+    None,
+    /// It stops when its standard input ends, which its parent holds open.
+    HoldsStdin,
+}
+
+/// Runs a node until it is told to stop; answers `Err` when it could not start or met a fault.
+pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
+    logging::begin(&config);
+    let mut wishes = Wishes::listen(parent)?;
+    let listener = server::bind(config.listen).await?;
+    let listening = listener.local_addr().map_err(|error| Fault::new("learn the listening address", error))?;
+    drop(founding::given_password(&config)?);
+    let folder = DataFolder::claim(&config.data_dir)?;
+    let url = config.url(listening);
+    let running = tokio::select! {
+        running = founding::open(&config, &folder, url.clone()) => running?,
+        // Whatever is half done, the next start does over.
+        () = wishes.next() => return Ok(()),
+    };
+    let Running { cluster, mut halted, sent_from } = running;
+    let live = async {
+        let tokens = tokio::select! {
+            tokens = tokens(&cluster) => tokens?,
+            () = wishes.next() => {
+                cluster.replica().stop().await;
+                return Ok(());
+            }
+        };
+        let state = State::new(cluster.clone(), tokens);
+        let jobs = app::spawn(&state, sent_from);
+        let parts = Parts::serve(&config, &cluster, listener, state);
+        announce(&config, &folder, &url);
+        wishes.next().await;
+        tokio::select! {
+            () = parts.stop(&cluster, jobs) => Ok(()),
+            () = wishes.next() => Err(Failure::new("stopped at once, at the second signal", "requests may be cut off")),
+        }
+    };
+    tokio::select! {
+        biased;
+        fault = fault(&cluster, &mut halted) => halt(&fault),
+        ended = live => ended,
+    }
+}
+
+/// What serves.
+struct Parts {
+    server: Server,
+    health: Arc<Health>,
+}
+
+impl Parts {
+    fn serve(config: &NodeConfig, cluster: &Cluster, listener: TcpListener, state: State) -> Self {
+        let health = Health::new(cluster.clone());
+        let server = Server::start(listener, health.router().merge(router(state)), config);
+        Self { server, health }
+    }
+
+    async fn stop(self, cluster: &Cluster, jobs: Jobs) {
+        self.health.drain();
+        self.server.stop().await;
+        jobs.stop().await;
+        cluster.replica().stop().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// The cluster's tokens, once its signing key has reached this node.
+async fn tokens(cluster: &Cluster) -> Result<Tokens, Failure> {
+    let mut told = false;
+    loop {
+        let sealed = cluster.read(&View::Local, OrgId::SYSTEM, |tx| membership::secret(tx, SIGNING_KEY)).await;
+        match sealed {
+            Ok(Some(Some(sealed))) => {
+                let context = founding::seal_context(SIGNING_KEY);
+                let key = zeroize::Zeroizing::new(cluster.store().keyring().unseal(&context, &sealed)?);
+                return Ok(Tokens::new(&key)?);
+            }
+            Ok(_) if !told => {
+                told = true;
+                tracing::info!("waiting for the cluster's data");
+            }
+            Ok(_) => {}
+            // The fault was sent to whoever halts the node.
+            Err(_) => pending().await,
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Resolves when the replica or anything above it met a fault.
+async fn fault(cluster: &Cluster, halted: &mut mpsc::UnboundedReceiver<String>) -> String {
+    tokio::select! {
+        text = cluster.replica().halted() => text,
+        text = halted.recv() => match text {
+            Some(text) => text,
+            None => pending().await,
+        },
+    }
+}
+
+/// Ends the process at once: after a fault nothing may be answered.
+fn halt(fault: &str) -> Result<(), Failure> {
+    let failure = Failure::fault(fault);
+    tracing::error!(fault, "this node met a fault");
+    eprintln!("threatflow: {failure}");
+    std::process::exit(i32::from(failure.code()));
+}
+
+fn announce(config: &NodeConfig, folder: &DataFolder, url: &str) {
+    let data = config.data_dir.display();
+    eprintln!("threatflow: node {} serves {url} (data in {data})", config.node_id);
+    if folder.password().exists() {
+        let path = config.data_dir.join(PASSWORD_FILE);
+        eprintln!(
+            "threatflow: log in to organization \"system\" as {ADMIN_EMAIL} with the password in {} \
+             (POST {url}/api/v2/auth/login), then delete that file",
+            path.display()
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! The log: one line per event on stderr.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use super::{NodeConfig, config::LogFormat};
+
+/// Begins to log. A second call changes nothing.
+pub(super) fn begin(config: &NodeConfig) {
+    // Judged when the configuration was read.
+    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let _ = match config.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
+    };
+}

@@ -1,0 +1,165 @@
+//! Worlds: a running node or cluster, and callers of it.
+//!
+//! `World::one_node()` starts the real binary in a folder of its own; `World::three_nodes()` starts the
+//! demo. A world stops what it started, by pid, when it is dropped.
+
+mod caller;
+mod demo;
+mod data;
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+pub use caller::{Answer, Caller};
+pub use data::third_party;
+pub use demo::Demo;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_threatflow");
+
+/// One node in a folder of its own.
+pub struct World {
+    pub folder: TempDir,
+    pub url: String,
+    listen: u16,
+    peer: u16,
+    child: Child,
+}
+
+impl World {
+    pub fn one_node() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (listen, peer) = (free_port(), free_port());
+        let child = serve(folder.path(), listen, peer);
+        let world = Self { folder, url: format!("http://127.0.0.1:{listen}"), listen, peer, child };
+        world.await_ready();
+        world
+    }
+
+    /// Kills the node as a power cut would (as far as a process can) and starts it again.
+    pub fn crash_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = serve(self.folder.path(), self.listen, self.peer);
+        self.await_ready();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn anonymous(&self) -> Caller {
+        Caller::new(&self.url)
+    }
+
+    /// The platform administrator, with the password the first start wrote.
+    pub fn platform(&self) -> Caller {
+        let password = fs::read_to_string(self.folder.path().join("initial-admin-password")).unwrap();
+        self.anonymous().log_in("admin@localhost", password.trim(), "system")
+    }
+
+    /// A new organization on `plan`, and its administrator.
+    pub fn organization(&self, slug: &str, plan: &str) -> Organization {
+        create_organization(&self.platform(), slug, plan, None)
+    }
+
+    pub fn child_of(&self, parent: &Organization, slug: &str, plan: &str) -> Organization {
+        create_organization(&self.platform(), slug, plan, Some(&parent.id))
+    }
+
+    fn await_ready(&self) {
+        let anonymous = self.anonymous();
+        await_condition("the node to be ready", Duration::from_secs(30), || {
+            anonymous.try_get("/readyz").is_some_and(|answer| answer.status == 200)
+        });
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.folder.path().join("stderr.log")).unwrap_or_default();
+            println!("--- the node's stderr\n{log}");
+        }
+    }
+}
+
+/// An organization and its first administrator.
+pub struct Organization {
+    pub id: String,
+    pub slug: String,
+    pub admin: Caller,
+}
+
+pub fn create_organization(platform: &Caller, slug: &str, plan: &str, parent: Option<&str>) -> Organization {
+    let email = format!("admin@{slug}.test");
+    let password = "correct horse battery staple";
+    let body = json!({
+        "name": slug, "slug": slug, "domain": format!("{slug}.test"), "plan": plan,
+        "billing_email": format!("bills@{slug}.test"), "parent_organization_id": parent,
+        "contact_info": { "primary_contact": "Ann", "email": email },
+        "admin": { "email": email, "password": password },
+    });
+    let created = platform.post("/api/v2/organizations", &body);
+    assert_eq!(created.status, 201, "{}", created.body);
+    let id = created.json["id"].as_str().unwrap().to_owned();
+    let admin = platform.without_token().log_in(&email, password, slug);
+    Organization { id, slug: slug.to_owned(), admin }
+}
+
+impl Organization {
+    /// A further member of the organization.
+    pub fn member(&self, name: &str, role: &str) -> Caller {
+        let (email, password) = (format!("{name}@{}.test", self.slug), "correct horse battery staple");
+        let body = json!({ "email": email, "password": password, "role": role });
+        let created = self.admin.post(&format!("/api/v2/organizations/{}/users", self.id), &body);
+        assert_eq!(created.status, 201, "{}", created.body);
+        self.admin.without_token().log_in(&email, password, &self.slug)
+    }
+
+    pub fn path(&self, rest: &str) -> String {
+        format!("/api/v2/organizations/{}{rest}", self.id)
+    }
+}
+
+fn serve(folder: &Path, listen: u16, peer: u16) -> Child {
+    let stderr = fs::OpenOptions::new().create(true).append(true).open(folder.join("stderr.log")).unwrap();
+    let mut command = Command::new(BINARY);
+    command.arg("serve").arg("--data-dir").arg(folder);
+    command.args(["--listen", &format!("127.0.0.1:{listen}"), "--peer-listen", &format!("127.0.0.1:{peer}")]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits for a condition; a test proves with conditions, never with sleeps.
+pub fn await_condition(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + within;
+    while !holds() {
+        assert!(Instant::now() < until, "waited {within:?} for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The problem's code.
+pub fn code(answer: &Answer) -> &str {
+    answer.json["code"].as_str().unwrap_or_default()
+}
+
+/// The names of the bad fields of a 422.
+pub fn pointers(answer: &Answer) -> Vec<String> {
+    let list = answer.json["errors"].as_array().cloned().unwrap_or_default();
+    list.iter().map(|error: &Value| error["pointer"].as_str().unwrap().to_owned()).collect()
+}
