@@ -87,7 +87,7 @@ async fn stats(cx: Cx) -> Result<Reply, Problem> {
     let allowances = read(&cx, organization).await?;
     let warnings: Vec<Value> = allowances
         .iter()
-        .filter(|one| one.threshold() > 0)
+        .filter(|one| one.threshold() > 0 && one.resource.stretch() != Stretch::Ceiling)
         .map(|one| {
             let resource = name_in(cx.version, one.resource);
             json!({ "resource": resource, "threshold": one.threshold(), "usage": one.usage(), "quota": one.quota })

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Object;
 use crate::kernel::{JobId, Millis, Refusal};
 
-/// Most objects of a chunk: about 15 ms of apply, so that others wait no longer than that (measured).
+/// Most objects of a chunk: other commands of the cluster wait behind one chunk, never behind a bundle.
 const CHUNK_OBJECTS_MAX: usize = 500;
 /// Most bytes of a chunk, unless one object alone is larger.
 const CHUNK_BYTES_MAX: usize = 512 << 10;
