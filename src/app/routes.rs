@@ -38,11 +38,17 @@ impl State {
     }
 }
 
+/// Every route as data, for tests and descriptions; not to be served.
+pub fn listed() -> Vec<Route> {
+    let key = identity::mint_signing_key().and_then(|key| Tokens::new(&key));
+    key.map(|tokens| routes(&PasswordPool::default(), &Arc::new(tokens))).unwrap_or_default()
+}
+
 /// Every route, by slice.
-pub fn routes(state: &State) -> Vec<Route> {
+fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
     [
-        identity::http::routes(&state.passwords, &state.tokens),
-        organizations::http::routes(&state.passwords),
+        identity::http::routes(passwords, tokens),
+        organizations::http::routes(passwords),
         quotas::http::routes(),
         intel::http::routes(),
         audit::http::routes(),
@@ -53,7 +59,7 @@ pub fn routes(state: &State) -> Vec<Route> {
 
 /// The server of every route.
 pub fn router(state: State) -> Router {
-    let routes = routes(&state);
+    let routes = routes(&state.passwords, &state.tokens);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
     web::router(Arc::new(Frame { cluster: state.cluster, gate }), routes)
 }

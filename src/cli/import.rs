@@ -22,7 +22,7 @@ const BUNDLE_BYTES_MAX: u64 = 64 << 20;
 /// For calls that carry no bundle.
 const ASK_WITHIN: Duration = Duration::from_secs(15);
 /// For the call that carries it: the server reads, checks and compares all of it first.
-const SEND_WITHIN: Duration = Duration::from_secs(120);
+const SEND_WITHIN: Duration = Duration::from_mins(2);
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// An import that stands still this long has lost its node: the bundle is sent again.
 const STILL_MAX: Duration = Duration::from_secs(12);

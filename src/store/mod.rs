@@ -12,6 +12,7 @@
 
 mod banned;
 mod checkpoint;
+mod digest;
 mod durable;
 mod files;
 mod keyring;
@@ -23,6 +24,7 @@ mod snapshot;
 mod stop;
 mod writer;
 
+pub use digest::digest;
 pub use durable::{read_if_present, write_secret};
 pub use files::Store;
 pub use keyring::{Keyring, WrappedKey};

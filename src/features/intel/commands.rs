@@ -119,9 +119,9 @@ fn store(cx: &mut Apply<'_>, objects: &[Object]) -> Result<(Tally, Takes), Stop>
                     tally.updated += 1;
                 } else {
                     tally.added += 1;
-                    counts_to(&object.kind)
-                        .into_iter()
-                        .for_each(|resource| *takes.entry(resource).or_default() += 1);
+                    if let Some(resource) = counts_to(&object.kind) {
+                        *takes.entry(resource).or_default() += 1;
+                    }
                 }
                 insert(cx, object, latest)?;
                 // The leader's next measure of the file replaces this estimate.

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::commands::MintToken;
 use crate::{
+    cluster::View,
     kernel::{Fault, OrgId, Permission, TokenId},
+    store::digest,
     web::{Cx, Method, Needs, Problem, Reply, Route, value},
 };
 
@@ -31,6 +33,14 @@ pub fn routes() -> Vec<Route> {
             "Show this node's view of the cluster",
             Needs::Caller,
             |cx| Box::pin(show(cx)),
+        ),
+        Route::v2(
+            Method::Get,
+            "/cluster/digests",
+            "getDigests",
+            "Digest the rows of this node's files, to compare nodes",
+            Needs::Caller,
+            |cx| Box::pin(digests(cx)),
         ),
     ]
 }
@@ -59,6 +69,21 @@ fn ttl_seconds(cx: &Cx) -> Result<i64, Problem> {
     let seconds = fields.optional("ttl_seconds", value::integer(1, TTL_SECONDS_MAX));
     fields.finish()?;
     Ok(seconds.unwrap_or(TTL_SECONDS))
+}
+
+/// What this node has applied, without waiting for more: the caller compares marks first, then digests.
+async fn digests(cx: Cx) -> Result<Reply, Problem> {
+    cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
+    let mut query = cx.query();
+    let one = query.parse_as("organization", |id| id.parse::<OrgId>().map_err(|_| "must be an id".to_owned()));
+    query.finish()?;
+    let mut files = serde_json::Map::new();
+    for file in one.map_or_else(|| cx.cluster.store().list(), |file| vec![file]) {
+        if let Some((mark, digest)) = cx.cluster.read(&View::Local, file, digest).await? {
+            files.insert(file.to_string(), json!({ "mark": mark, "sha256": digest }));
+        }
+    }
+    Ok(Reply::ok(json!({ "files": files })))
 }
 
 async fn show(cx: Cx) -> Result<Reply, Problem> {

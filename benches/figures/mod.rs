@@ -1,0 +1,13 @@
+//! One file for each figure.
+
+pub mod failover;
+pub mod idle;
+pub mod import;
+pub mod reads;
+pub mod startup;
+pub mod writes;
+
+/// `1 node`, `3 nodes`.
+fn nodes(count: usize) -> String {
+    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
+}

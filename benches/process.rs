@@ -1,0 +1,120 @@
+//! Processes, ports and folders: what was started here is stopped here, by pid.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+/// A process of ours; killed when dropped.
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts it with its errors in `log`. Its standard input stays open as long as it is ours.
+    pub fn start(mut command: Command, log: &Path) -> Self {
+        let errors = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        command.stdin(Stdio::piped()).stderr(errors);
+        let child = command.spawn().unwrap_or_else(|error| panic!("start {:?}: {error}", command.get_program()));
+        Self { child }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn stdout(&mut self) -> std::process::ChildStdout {
+        self.child.stdout.take().expect("stdout is a pipe")
+    }
+
+    /// Asks it to stop, and waits.
+    pub async fn stop(mut self, within: Duration) {
+        signal("-TERM", self.pid());
+        let until = Instant::now() + within;
+        while self.child.try_wait().ok().flatten().is_none() && Instant::now() < until {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Kills it, and waits.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Sends a signal to one of our processes.
+pub fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).stderr(Stdio::null()).status();
+    sent.expect("kill runs");
+}
+
+/// A folder on the disk that the build is on: a temporary folder may be memory, where fsync costs nothing.
+pub fn folder(name: &str) -> TempDir {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    fs::create_dir_all(root).unwrap();
+    tempfile::Builder::new().prefix(&format!("figures-{name}-")).tempdir_in(root).unwrap()
+}
+
+/// An address on loopback that is free now.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
+}
+
+/// A port P such that P+1.. and P+101.. are free for `nodes` nodes.
+pub fn base_port(nodes: u16) -> u16 {
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let base = free_address().port();
+        if (2000..=60_000).contains(&base) && (1..=nodes).all(|node| free(base + node) && free(base + 100 + node)) {
+            return base;
+        }
+    }
+}
+
+/// The children of a process whose command line holds `--node-id ID`, by id.
+pub fn node_of(parent: u32, id: usize) -> Option<u32> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).ok()?;
+    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<u32> =
+        lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+    let wanted = id.to_string();
+    children.into_iter().find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        words.windows(2).any(|pair| pair[0] == b"--node-id" && pair[1] == wanted.as_bytes())
+    })
+}
+
+/// Resident memory in MiB.
+pub fn resident_mib(pid: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+/// Waits for a condition; panics when it does not come.
+pub async fn wait_for<F: Future<Output = bool>>(what: &str, within: Duration, mut holds: impl FnMut() -> F) {
+    let until = Instant::now() + within;
+    while !holds().await {
+        assert!(Instant::now() < until, "waited {within:?} in vain for {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,164 @@
+//! Every shape that ever stood in a log still decodes: one golden body for each kind and version, one
+//! envelope; and the schemas of both files, for reading.
+//!
+//! Bodies are written by hand, once, and never again: a shape that changes gets a new version and a new
+//! golden beside the old one. `UPDATE=1` rewrites the schemas alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use threatflow::{
+    app::commands::COMMANDS,
+    cluster::{Command, Envelope, ForgetSent, PruneReplies},
+    features::{identity, intel, membership, organizations, quotas},
+    kernel::OrgId,
+    store::schema,
+};
+
+/// Reads a body as its type and writes it again.
+type Again = fn(&str) -> serde_json::Result<Value>;
+
+/// Kinds and versions with the types that decode them.
+fn types() -> BTreeMap<(&'static str, u32), Again> {
+    BTreeMap::from([
+        known::<PruneReplies>(),
+        known::<ForgetSent>(),
+        known::<quotas::ReportUsage>(),
+        known::<quotas::MeasureStorage>(),
+        known::<quotas::LeaseCalls>(),
+        known::<quotas::CountCalls>(),
+        known::<organizations::Register>(),
+        known::<organizations::RequestChild>(),
+        known::<organizations::Adopt>(),
+        known::<organizations::Provision>(),
+        known::<organizations::Update>(),
+        known::<organizations::ChangePlan>(),
+        known::<organizations::Project>(),
+        known::<identity::CreateUser>(),
+        known::<identity::OpenSession>(),
+        known::<identity::RefuseLogin>(),
+        known::<intel::BeginImport>(),
+        known::<intel::ImportChunk>(),
+        known::<intel::StopImport>(),
+        known::<membership::Bootstrap>(),
+        known::<membership::MintToken>(),
+        known::<membership::SpendToken>(),
+    ])
+}
+
+fn known<C: Command>() -> ((&'static str, u32), Again) {
+    ((C::KIND.name, C::KIND.version), again::<C>)
+}
+
+fn again<T: Serialize + DeserializeOwned>(text: &str) -> serde_json::Result<Value> {
+    serde_json::to_value(serde_json::from_str::<T>(text)?)
+}
+
+/// A golden body, `<kind>.v<version>[.<variant>].json`.
+struct Golden {
+    file: String,
+    kind: String,
+    version: u32,
+    text: String,
+}
+
+fn goldens() -> Vec<Golden> {
+    let folder = place("tests/it/goldens/commands");
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|path| golden(path)).collect()
+}
+
+fn golden(path: &Path) -> Golden {
+    let file = path.file_name().unwrap().to_string_lossy().into_owned();
+    let stem = file.strip_suffix(".json").unwrap_or_else(|| panic!("{file}: goldens are .json"));
+    let (kind, rest) = stem.split_once(".v").unwrap_or_else(|| panic!("{file}: <kind>.v<version>[.<variant>].json"));
+    let version = rest.split('.').next().and_then(|digits| digits.parse().ok());
+    let version = version.unwrap_or_else(|| panic!("{file}: names no version"));
+    Golden { kind: kind.to_owned(), version, text: fs::read_to_string(path).unwrap(), file }
+}
+
+fn place(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[test]
+fn a_golden_body_reads_as_its_type_and_writes_itself_again() {
+    let types = types();
+    for golden in goldens() {
+        let Golden { file, kind, version, text } = &golden;
+        let again = types.get(&(kind.as_str(), *version));
+        let again = again.unwrap_or_else(|| panic!("{file}: no type in `types()` decodes {kind} v{version}"));
+        let written = again(text).unwrap_or_else(|error| {
+            panic!("{file}: no longer decodes ({error}); logs hold this shape: give the new one a new version")
+        });
+        let stood: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(written, stood, "{file}: is written in another shape than it was read from");
+    }
+}
+
+#[test]
+fn kinds_without_a_golden_and_goldens_without_a_kind_are_none() {
+    let listed: BTreeSet<(String, u32)> =
+        COMMANDS.iter().map(|entry| (entry.kind.name.to_owned(), entry.kind.version)).collect();
+    let golden: BTreeSet<(String, u32)> = goldens().into_iter().map(|golden| (golden.kind, golden.version)).collect();
+    let typed: BTreeSet<(String, u32)> =
+        types().into_keys().map(|(name, version)| (name.to_owned(), version)).collect();
+    let without: Vec<_> = listed.difference(&golden).collect();
+    assert!(without.is_empty(), "write tests/it/goldens/commands/<kind>.v<version>.json for {without:?}");
+    let unlisted: Vec<_> = golden.difference(&listed).collect();
+    assert!(unlisted.is_empty(), "COMMANDS no longer lists {unlisted:?}; a log may still hold them");
+    assert_eq!(typed, listed, "`types()` in tests/it/goldens.rs is to name what COMMANDS lists");
+}
+
+#[test]
+fn a_golden_body_is_decoded_by_the_dispatchers_own_list() {
+    // The list decodes before it asks for permission: what does not decode is a fault, not a refusal.
+    for golden in goldens() {
+        let entry = threatflow::app::commands::find(&golden.kind, golden.version);
+        assert!(entry.is_some(), "{}: the dispatcher would halt on it", golden.file);
+    }
+}
+
+#[test]
+fn a_golden_envelope_reads_and_writes_itself_again() {
+    for name in ["envelope.v1", "envelope.v1.create"] {
+        let text = fs::read_to_string(place(&format!("tests/it/goldens/{name}.json"))).unwrap();
+        let written = again::<Envelope>(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(written, serde_json::from_str::<Value>(&text).unwrap(), "{name}");
+        let creates = written.get("create").is_some();
+        assert_eq!(creates, name.ends_with("create"), "{name}: one envelope creates its file, the other does not");
+    }
+}
+
+#[test]
+fn an_envelope_with_a_field_we_do_not_know_is_not_ours_to_apply() {
+    let text = fs::read_to_string(place("tests/it/goldens/envelope.v1.json")).unwrap();
+    let mut envelope: Value = serde_json::from_str(&text).unwrap();
+    envelope["shard"] = Value::from(7);
+    assert!(serde_json::from_value::<Envelope>(envelope).is_err());
+}
+
+#[test]
+fn the_schemas_for_reading_are_those_the_migrations_make() {
+    let tenant: OrgId = "01930000-0000-7000-8000-000000000001".parse().unwrap();
+    for (name, file) in [("system", OrgId::SYSTEM), ("tenant", tenant)] {
+        let path = place(&format!("migrations/schema.{name}.sql"));
+        let present = format!(
+            "-- The present shape of the {name} file, for reading: what all migrations make together.\n\
+             -- Written by `UPDATE=1 cargo test --test it the_schemas_for_reading`; change a migration instead.\n\n{}",
+            schema(file).unwrap()
+        );
+        if env::var_os("UPDATE").is_some() {
+            fs::write(&path, &present).unwrap();
+        }
+        let stood = fs::read_to_string(&path).unwrap_or_default();
+        assert!(stood == present, "migrations/schema.{name}.sql is behind its migrations: run with UPDATE=1");
+    }
+}
