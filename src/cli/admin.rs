@@ -17,15 +17,21 @@ pub(super) struct Admin {
 
 impl Admin {
     /// Logs in with the password in a file.
-    pub(super) async fn log_in(server: &str, email: Option<&str>, password_file: &Path) -> Result<Self, Failure> {
+    pub(super) async fn log_in(
+        server: &str,
+        email: Option<&str>,
+        password_file: &Path,
+    ) -> Result<Self, Failure> {
         let shown = password_file.display();
         let password = std::fs::read_to_string(password_file).map_err(|error| {
             let fix = "name the file with the platform administrator's password with --password-file";
             Failure::new(format!("{shown} cannot be read: {error}"), fix)
         })?;
-        let mut client = Client::new(server).map_err(|why| Failure::usage(why, "TLS is for the proxy before it"))?;
+        let mut client =
+            Client::new(server).map_err(|why| Failure::usage(why, "TLS is for the proxy before it"))?;
         let password = password.trim_end_matches(['\r', '\n']);
-        let body = json!({ "email": email.unwrap_or(ADMIN_EMAIL), "password": password, "organization": "system" });
+        let body =
+            json!({ "email": email.unwrap_or(ADMIN_EMAIL), "password": password, "organization": "system" });
         let answer = post(&client, "/api/v2/auth/login", &body).await?;
         let token = answer.pointer("/tokens/access_token").and_then(Value::as_str).map(str::to_owned);
         let no_token = || Failure::new(format!("{server} answered no token"), "check the server's version");
@@ -35,7 +41,8 @@ impl Admin {
 
     /// A token that admits one node for `ttl_seconds`.
     pub(super) async fn join_token(&self, ttl_seconds: u32) -> Result<String, Failure> {
-        let answer = post(&self.client, "/api/v2/cluster/join-tokens", &json!({ "ttl_seconds": ttl_seconds })).await?;
+        let answer =
+            post(&self.client, "/api/v2/cluster/join-tokens", &json!({ "ttl_seconds": ttl_seconds })).await?;
         let token = answer.get("token").and_then(Value::as_str).map(str::to_owned);
         token.ok_or_else(|| Failure::new("the node answered no join token", "check the server's version"))
     }

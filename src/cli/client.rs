@@ -17,7 +17,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Talks to one server.
-pub struct Client {
+pub(super) struct Client {
     http: Legacy<HttpConnector, Full<Bytes>>,
     server: String,
     bearer: Option<String>,
@@ -25,18 +25,18 @@ pub struct Client {
 
 /// What a server answered.
 #[derive(Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     /// HTTP status.
-    pub status: u16,
+    pub(super) status: u16,
     /// Seconds of `Retry-After`.
     pub retry_after: Option<u64>,
     /// The JSON body; null when there is none, or when it is something else.
-    pub body: Value,
+    pub(super) body: Value,
 }
 
 /// Why a call did not succeed.
 #[derive(Debug)]
-pub enum CallError {
+pub(super) enum CallError {
     /// The server was not reached, or its answer did not arrive whole.
     Unreachable(String),
     /// The server answered a problem.
@@ -45,7 +45,7 @@ pub enum CallError {
 
 impl CallError {
     /// Whether another server, or the same one later, may answer better.
-    pub fn is_passing(&self) -> bool {
+    pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
             Self::Refused(answer) => matches!(answer.status, 429 | 502 | 503 | 504),
@@ -53,7 +53,7 @@ impl CallError {
     }
 
     /// Seconds that the server asked to wait.
-    pub fn retry_after(&self) -> Option<u64> {
+    pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Unreachable(_) => None,
             Self::Refused(answer) => answer.retry_after,
@@ -82,7 +82,7 @@ impl std::fmt::Display for CallError {
 
 impl Client {
     /// A client of `server`, `http://host:port`.
-    pub fn new(server: &str) -> Result<Self, String> {
+    pub(super) fn new(server: &str) -> Result<Self, String> {
         let server = server.trim_end_matches('/').to_owned();
         if !server.starts_with("http://") {
             return Err(format!("--server {server:?} is not supported: give it as http://host:port"));
@@ -95,22 +95,22 @@ impl Client {
     }
 
     /// The server's address.
-    pub fn server(&self) -> &str {
+    pub(super) fn server(&self) -> &str {
         &self.server
     }
 
     /// Sends `token` with every call from now on.
-    pub fn authenticate(&mut self, token: String) {
+    pub(super) fn authenticate(&mut self, token: String) {
         self.bearer = Some(token);
     }
 
     /// `GET path`.
-    pub async fn get(&self, path: &str, within: Duration) -> Result<Answer, CallError> {
+    pub(super) async fn get(&self, path: &str, within: Duration) -> Result<Answer, CallError> {
         self.call(Method::GET, path, &[], Bytes::new(), within).await
     }
 
     /// `POST path` with a JSON body and more headers.
-    pub async fn post(
+    pub(super) async fn post(
         &self,
         path: &str,
         headers: &[(&'static str, &str)],

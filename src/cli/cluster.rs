@@ -87,15 +87,18 @@ fn table(status: &Value) -> String {
         Some(other) => other.to_string(),
     };
     let leader = status.get("leader");
-    let mut lines = vec![format!("{:<5} {:<9} {:<9} {:>8}  {:<22} {}", "node", "role", "votes", "lag", "peers", "api")];
+    let mut lines =
+        vec![format!("{:<5} {:<9} {:<9} {:>8}  {:<22} {}", "node", "role", "votes", "lag", "peers", "api")];
     for member in status.get("members").and_then(Value::as_array).into_iter().flatten() {
         let node = member.get("node");
         let role = if node == leader { "leader" } else { "follower" };
         let votes = if member.get("voter") == Some(&Value::Bool(true)) { "voter" } else { "learner" };
-        let (lag, peers, api) = (show(member.get("lag")), show(member.get("peer_address")), show(member.get("api_url")));
+        let (lag, peers, api) =
+            (show(member.get("lag")), show(member.get("peer_address")), show(member.get("api_url")));
         lines.push(format!("{:<5} {role:<9} {votes:<9} {lag:>8}  {peers:<22} {api}", show(node)));
     }
-    let (asked, term, applied) = (show(status.get("node")), show(status.get("term")), show(status.get("applied_index")));
+    let (asked, term, applied) =
+        (show(status.get("node")), show(status.get("term")), show(status.get("applied_index")));
     lines.push(format!("asked node {asked}: term {term}, applied {applied}; only the leader knows lag"));
     lines.join("\n")
 }

@@ -57,9 +57,12 @@ pub fn main() -> ExitCode {
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&Failure::new(format!("no threads could be started: {error}"), "raise the limits")),
+        Err(error) => {
+            return failed(&Failure::new(format!("no threads could be started: {error}"), "raise the limits"));
+        }
     };
-    let outcome = runtime.block_on(run(line.command.unwrap_or_else(|| Subcommands::Serve(serve::ServeArgs::default()))));
+    let outcome = runtime
+        .block_on(run(line.command.unwrap_or_else(|| Subcommands::Serve(serve::ServeArgs::default()))));
     // Whatever still runs was cut off or does not matter.
     runtime.shutdown_background();
     match outcome {
@@ -93,8 +96,12 @@ fn misread(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let what: Vec<&str> =
-        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:")).filter(|line| !line.is_empty()).collect();
+    let what: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:"))
+        .filter(|line| !line.is_empty())
+        .collect();
     let what = what.join(" ");
     let what = what.split(" For more information").next().unwrap_or_default();
     failed(&Failure::usage(what, "see `threatflow --help`, or `threatflow COMMAND --help`"))

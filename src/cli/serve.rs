@@ -11,11 +11,9 @@ use crate::node::{self, Failure, NodeConfig, Parent};
 /// The first start begins a cluster of one, or joins one with --join. Configuration comes from a file, then
 /// THREATFLOW_* variables (THREATFLOW_LISTEN ...), then these flags; the later wins.
 #[derive(Args, Default)]
-#[command(
-    after_help = "Example: threatflow serve --data-dir /var/lib/threatflow --listen 127.0.0.1:8080\n\
+#[command(after_help = "Example: threatflow serve --data-dir /var/lib/threatflow --listen 127.0.0.1:8080\n\
                         Example: threatflow serve --node-id 2 --data-dir ./n2 --listen 127.0.0.1:8082 \
-                        --peer-listen 127.0.0.1:8092 --join tfj1...."
-)]
+                        --peer-listen 127.0.0.1:8092 --join tfj1....")]
 pub(super) struct ServeArgs {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "THREATFLOW_CONFIG")]
@@ -53,7 +51,8 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let parent = if args.die_with_parent { Parent::HoldsStdin } else { Parent::None };
     // Text that is not UTF-8 cannot be a value of ours.
-    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let file = args.config.clone().or_else(|| std::env::var_os("THREATFLOW_CONFIG").map(PathBuf::from));
     let config = NodeConfig::load(file.as_deref(), environment, args.flags())?;
     node::run(config, parent).await

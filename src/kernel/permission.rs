@@ -119,7 +119,7 @@ impl Role {
         }
     }
 
-    /// Whether the role holds the permission in its own organization.
+    /// Whether the role holds the permission in its own organization (for platform administrators: `system`).
     pub fn holds(self, permission: Permission) -> bool {
         match permission {
             Permission::Anyone => true,
@@ -127,15 +127,13 @@ impl Role {
             Permission::RegistryManage | Permission::ClusterManage | Permission::OrganizationPlan => {
                 self == Self::PlatformAdmin
             }
-            // A platform administrator operates organizations and reads none of their content.
             Permission::OrganizationRead | Permission::UsageReport => true,
             Permission::OrganizationUpdate => self >= Self::Admin,
             Permission::IndicatorRead | Permission::IndicatorCreate => self <= Self::Admin,
             Permission::DataExport => self >= Self::SeniorAnalyst && self <= Self::Admin,
-            Permission::AuditLogRead | Permission::UserRead => {
-                self >= Self::TeamLead && self <= Self::Admin
-            }
-            Permission::UserManage | Permission::OrganizationChild => self == Self::Admin,
+            Permission::AuditLogRead | Permission::UserRead => self >= Self::TeamLead,
+            Permission::UserManage => self >= Self::Admin,
+            Permission::OrganizationChild => self == Self::Admin,
         }
     }
 }

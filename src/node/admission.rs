@@ -77,7 +77,9 @@ fn turned_away() -> String {
 
 fn unavailable(reason: &Unanswered) -> String {
     match reason {
-        Unanswered::NoQuorum | Unanswered::OutcomeUnknown => "the cluster has no quorum now; try again".to_owned(),
+        Unanswered::NoQuorum | Unanswered::OutcomeUnknown => {
+            "the cluster has no quorum now; try again".to_owned()
+        }
         _ => "this member is stopping; try again with another".to_owned(),
     }
 }

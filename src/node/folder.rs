@@ -49,7 +49,8 @@ impl DataFolder {
         // Absolute, because notes about work in progress name files and must survive another working folder.
         let root = std::path::absolute(path).map_err(unusable)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&root).map_err(unusable)?;
-        let lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(root.join("lock"));
+        let lock =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(root.join("lock"));
         let mut lock = lock.map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -88,7 +89,9 @@ impl DataFolder {
         if let Ok(about) = fs::metadata(&path) {
             let mode = about.permissions().mode() & 0o777;
             if mode & 0o077 != 0 {
-                let what = format!("{shown} opens every file of the cluster and others may read it (mode {mode:04o})");
+                let what = format!(
+                    "{shown} opens every file of the cluster and others may read it (mode {mode:04o})"
+                );
                 return Err(Failure::new(what, format!("run `chmod 600 {shown}`")));
             }
         }

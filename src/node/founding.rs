@@ -88,7 +88,10 @@ fn way(config: &NodeConfig, folder: &DataFolder) -> Result<Way, Failure> {
     let unfinished = folder.unfinished()?;
     if unfinished == Some(Founding::Join) && config.join.is_none() {
         let what = "this node was joining a cluster when it was stopped, and has no token now";
-        return Err(Failure::new(what, "start it with --join TOKEN again, or remove its data to begin a new cluster"));
+        return Err(Failure::new(
+            what,
+            "start it with --join TOKEN again, or remove its data to begin a new cluster",
+        ));
     }
     if unfinished.is_some() {
         tracing::info!("the last start was cut short; starting over");
@@ -105,7 +108,8 @@ async fn join(config: &NodeConfig, folder: &DataFolder, replica: &raft::Config) 
     let grant = Replica::join(replica, &token).await.map_err(|error| match error {
         raft::JoinError::Broken(fault) => fault.into(),
         other => {
-            let fix = "check the token (`threatflow cluster token` makes one) and that its members can be reached";
+            let fix =
+                "check the token (`threatflow cluster token` makes one) and that its members can be reached";
             Failure::new(format!("node {} did not join: {other}", replica.node), fix)
         }
     })?;
@@ -180,7 +184,8 @@ async fn propose(cluster: &Cluster, bootstrap: &Bootstrap) -> Result<(), Failure
     loop {
         match cluster.propose_creating(&ticket, OrgId::SYSTEM, key.clone(), bootstrap).await {
             Ok(_) => return Ok(()),
-            Err(Unanswered::NoQuorum | Unanswered::OutcomeUnknown) if tokio::time::Instant::now() < until => {}
+            Err(Unanswered::NoQuorum | Unanswered::OutcomeUnknown) if tokio::time::Instant::now() < until => {
+            }
             Err(Unanswered::Broken(fault)) => return Err(fault.into()),
             Err(Unanswered::Halted) => return Err(Failure::fault(cluster.replica().halted().await)),
             Err(other) => return Err(Failure::fault(format!("the cluster could not begin: {other:?}"))),

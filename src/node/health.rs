@@ -73,7 +73,10 @@ impl Health {
             ("current", check(self.current.load(Ordering::Relaxed) && !behind, "this node is catching up")),
         ];
         if leader_wanted {
-            checks.push(("leader", check(matches!(leadership, Leadership::Leader { .. }), "another node leads")));
+            checks.push((
+                "leader",
+                check(matches!(leadership, Leadership::Leader { .. }), "another node leads"),
+            ));
         }
         checks
     }
@@ -107,8 +110,10 @@ fn render(health: &Health, checks: &[(&'static str, Result<(), &'static str>)], 
         return answer(status, None, &format!("{text}\n"));
     }
     let about = health.cluster.replica().status();
-    let listed: serde_json::Map<String, Value> =
-        checks.iter().map(|(name, outcome)| ((*name).to_owned(), json!(outcome.err().unwrap_or("ok")))).collect();
+    let listed: serde_json::Map<String, Value> = checks
+        .iter()
+        .map(|(name, outcome)| ((*name).to_owned(), json!(outcome.err().unwrap_or("ok"))))
+        .collect();
     let body = json!({
         "status": if wrong.is_empty() { "ok" } else { "unavailable" },
         "checks": listed,
@@ -131,5 +136,7 @@ fn answer(status: StatusCode, body: Option<Value>, text: &str) -> Response {
 
 /// `verbose`, `verbose=1` or `role=leader` among the parameters.
 fn asked(query: &str, wanted: &str) -> bool {
-    query.split('&').any(|pair| pair == wanted || pair.split_once('=').is_some_and(|(name, _)| name == wanted))
+    query
+        .split('&')
+        .any(|pair| pair == wanted || pair.split_once('=').is_some_and(|(name, _)| name == wanted))
 }

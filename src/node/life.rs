@@ -46,7 +46,8 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
     logging::begin(&config);
     let mut wishes = Wishes::listen(parent)?;
     let listener = server::bind(config.listen).await?;
-    let listening = listener.local_addr().map_err(|error| Fault::new("learn the listening address", error))?;
+    let listening =
+        listener.local_addr().map_err(|error| Fault::new("learn the listening address", error))?;
     drop(founding::given_password(&config)?);
     let folder = DataFolder::claim(&config.data_dir)?;
     let url = config.url(listening);
@@ -107,7 +108,8 @@ impl Parts {
 async fn tokens(cluster: &Cluster) -> Result<Tokens, Failure> {
     let mut told = false;
     loop {
-        let sealed = cluster.read(&View::Local, OrgId::SYSTEM, |tx| membership::secret(tx, SIGNING_KEY)).await;
+        let sealed =
+            cluster.read(&View::Local, OrgId::SYSTEM, |tx| membership::secret(tx, SIGNING_KEY)).await;
         match sealed {
             Ok(Some(Some(sealed))) => {
                 let context = founding::seal_context(SIGNING_KEY);

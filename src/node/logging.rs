@@ -10,7 +10,11 @@ use super::{NodeConfig, config::LogFormat};
 pub(super) fn begin(config: &NodeConfig) {
     // Judged when the configuration was read.
     // The engine beneath tells its whole state at every step: what it warns of is enough unless asked for.
-    let wanted = if config.log.contains("openraft") { config.log.clone() } else { format!("{},openraft=warn", config.log) };
+    let wanted = if config.log.contains("openraft") {
+        config.log.clone()
+    } else {
+        format!("{},openraft=warn", config.log)
+    };
     let filter = EnvFilter::try_new(wanted).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let _ = match config.log_format {

@@ -19,8 +19,9 @@ const DRAWN_BYTES: usize = 15;
 pub(super) fn given(path: &Path) -> Result<Secret<String>, Failure> {
     let shown = path.display();
     let fix = "write the password alone into the file that THREATFLOW_ADMIN_PASSWORD_FILE names";
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::new(format!("the administrator's password cannot be read from {shown}: {error}"), fix))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::new(format!("the administrator's password cannot be read from {shown}: {error}"), fix)
+    })?;
     let password = Zeroizing::new(text);
     let password = password.trim_end_matches(['\r', '\n']);
     judge_password(password).map_err(|why| Failure::new(format!("the password in {shown} {why}"), fix))?;

@@ -69,11 +69,7 @@ impl Server {
 
 fn protocol(header_timeout: Duration) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(HEAD_BYTES_MAX);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -130,7 +126,11 @@ impl Door {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) -> impl GracefulConnection<Error: Display> + Send + use<> {
+    fn serve(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> impl GracefulConnection<Error: Display> + Send + use<> {
         // Answers are small and wanted now.
         let _ = stream.set_nodelay(true);
         let router = self.router.clone();

@@ -78,7 +78,8 @@ fn goldens() -> Vec<Golden> {
 fn golden(path: &Path) -> Golden {
     let file = path.file_name().unwrap().to_string_lossy().into_owned();
     let stem = file.strip_suffix(".json").unwrap_or_else(|| panic!("{file}: goldens are .json"));
-    let (kind, rest) = stem.split_once(".v").unwrap_or_else(|| panic!("{file}: <kind>.v<version>[.<variant>].json"));
+    let (kind, rest) =
+        stem.split_once(".v").unwrap_or_else(|| panic!("{file}: <kind>.v<version>[.<variant>].json"));
     let version = rest.split('.').next().and_then(|digits| digits.parse().ok());
     let version = version.unwrap_or_else(|| panic!("{file}: names no version"));
     Golden { kind: kind.to_owned(), version, text: fs::read_to_string(path).unwrap(), file }
@@ -96,7 +97,9 @@ fn a_golden_body_reads_as_its_type_and_writes_itself_again() {
         let again = types.get(&(kind.as_str(), *version));
         let again = again.unwrap_or_else(|| panic!("{file}: no type in `types()` decodes {kind} v{version}"));
         let written = again(text).unwrap_or_else(|error| {
-            panic!("{file}: no longer decodes ({error}); logs hold this shape: give the new one a new version")
+            panic!(
+                "{file}: no longer decodes ({error}); logs hold this shape: give the new one a new version"
+            )
         });
         let stood: Value = serde_json::from_str(text).unwrap();
         assert_eq!(written, stood, "{file}: is written in another shape than it was read from");
@@ -107,7 +110,8 @@ fn a_golden_body_reads_as_its_type_and_writes_itself_again() {
 fn kinds_without_a_golden_and_goldens_without_a_kind_are_none() {
     let listed: BTreeSet<(String, u32)> =
         COMMANDS.iter().map(|entry| (entry.kind.name.to_owned(), entry.kind.version)).collect();
-    let golden: BTreeSet<(String, u32)> = goldens().into_iter().map(|golden| (golden.kind, golden.version)).collect();
+    let golden: BTreeSet<(String, u32)> =
+        goldens().into_iter().map(|golden| (golden.kind, golden.version)).collect();
     let typed: BTreeSet<(String, u32)> =
         types().into_keys().map(|(name, version)| (name.to_owned(), version)).collect();
     let without: Vec<_> = listed.difference(&golden).collect();
@@ -133,7 +137,11 @@ fn a_golden_envelope_reads_and_writes_itself_again() {
         let written = again::<Envelope>(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(written, serde_json::from_str::<Value>(&text).unwrap(), "{name}");
         let creates = written.get("create").is_some();
-        assert_eq!(creates, name.ends_with("create"), "{name}: one envelope creates its file, the other does not");
+        assert_eq!(
+            creates,
+            name.ends_with("create"),
+            "{name}: one envelope creates its file, the other does not"
+        );
     }
 }
 

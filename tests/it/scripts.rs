@@ -23,7 +23,11 @@ mod ids;
 mod page;
 mod world;
 
-use std::{collections::BTreeSet, env, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use threatflow::app::commands::COMMANDS;
 
@@ -68,11 +72,20 @@ fn every_script_runs_as_it_reads() {
         if runs != stood && env::var_os("UPDATE").is_some() {
             fs::write(&path, &runs).unwrap();
         } else if runs != stood {
-            let (at, (reads, says)) = (1..).zip(stood.lines().zip(runs.lines())).find(|(_, (a, b))| a != b).unwrap_or((0, ("", "")));
-            wrong.push_str(&format!("{}:{at}:\n  reads {reads}\n  runs  {says}\n", path.display()));
+            wrong.push_str(&difference(&path, &stood, &runs));
         }
     }
-    assert!(wrong.is_empty(), "\n{wrong}UPDATE=1 rewrites what is observed; read the difference before you keep it");
+    assert!(
+        wrong.is_empty(),
+        "\n{wrong}UPDATE=1 rewrites what is observed; read the difference before you keep it"
+    );
+}
+
+/// The first line where the two part.
+fn difference(path: &Path, stood: &str, runs: &str) -> String {
+    let same = stood.lines().zip(runs.lines()).take_while(|(reads, says)| reads == says).count();
+    let line = |text: &str| text.lines().nth(same).unwrap_or("(nothing)").to_owned();
+    format!("{}:{}:\n  reads {}\n  runs  {}\n", path.display(), same + 1, line(stood), line(runs))
 }
 
 #[test]

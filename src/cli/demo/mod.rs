@@ -82,9 +82,9 @@ fn tell(nodes: &[Node], password_file: &Path) -> Result<(), Failure> {
         nodes.iter().map(|node| json!({ "id": node.id, "url": node.url(), "pid": node.pid() })).collect();
     let line = json!({ "nodes": list, "admin_password_file": password_file.display().to_string() });
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| {
-        Failure::new(format!("stdout cannot be written: {error}"), "check where it leads")
-    })
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(format!("stdout cannot be written: {error}"), "check where it leads"))
 }
 
 /// Keeps the nodes alive until a wish to stop.

@@ -26,7 +26,7 @@ const NOT_INHERITED: &[&str] = &[
     "THREATFLOW_PEER_ADVERTISE",
     "THREATFLOW_LOG_FORMAT",
 ];
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -85,12 +85,17 @@ impl Node {
     /// Starts its process.
     pub(super) fn spawn(&mut self, join: Option<&str>) -> Result<(), Failure> {
         let broken = |error: std::io::Error| {
-            Failure::new(format!("node {} cannot be started: {error}", self.id), "check the data folder and this executable")
+            Failure::new(
+                format!("node {} cannot be started: {error}", self.id),
+                "check the data folder and this executable",
+            )
         };
         let log = OpenOptions::new().create(true).append(true).open(self.log()).map_err(broken)?;
         let mut command = Command::new(std::env::current_exe().map_err(broken)?);
         command.args(["serve", "--die-with-parent", "--node-id", &self.id.to_string()]);
-        command.args(["--listen", &self.listen, "--peer-listen", &self.peer_listen, "--data-dir"]).arg(self.data());
+        command
+            .args(["--listen", &self.listen, "--peer-listen", &self.peer_listen, "--data-dir"])
+            .arg(self.data());
         if let Some(token) = join {
             command.args(["--join", token]);
         }

@@ -10,7 +10,7 @@ use crate::{cli::admin::Admin, node::Failure};
 
 /// Seconds that a token of ours lives.
 const TTL_SECONDS: u32 = 300;
-const VOTERS_WITHIN: Duration = Duration::from_secs(60);
+const VOTERS_WITHIN: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Starts every node; answers where the first administrator's password lies.

@@ -28,7 +28,7 @@ impl Standing {
         let (allowed, role) = match self {
             Self::System => (true, "system"),
             Self::Member(role) => (role.holds(permission), role.name()),
-            Self::Operator => (Role::PlatformAdmin.holds(permission), Role::PlatformAdmin.name()),
+            Self::Operator => (operates(permission), Role::PlatformAdmin.name()),
             Self::Overseer => (oversees(permission), "parent_admin"),
             Self::Stranger if permission == Permission::Anyone => (true, ""),
             Self::Stranger => return Err(Refusal::NotFound),
@@ -38,6 +38,11 @@ impl Standing {
         }
         Err(Refusal::PermissionDenied { required: permission.name().to_owned(), role: role.to_owned() })
     }
+}
+
+/// What a platform administrator may do in an organization: operate it, and read none of its content.
+fn operates(permission: Permission) -> bool {
+    oversees(permission) || permission == Permission::OrganizationPlan
 }
 
 /// What an ancestor's administrators may do: run the organization, not read its content.

@@ -48,7 +48,7 @@ const ISSUER: &str = "threatflow";
 const AUDIENCE: &str = "threatflow-api";
 
 /// How long an access token lasts.
-pub const TOKEN_SECONDS: i64 = 600;
+pub(super) const TOKEN_SECONDS: i64 = 600;
 
 /// Draws a signing key (PKCS#8), to be sealed before it goes anywhere.
 pub fn mint_signing_key() -> Result<Vec<u8>, Fault> {
@@ -145,7 +145,9 @@ fn require_eddsa(algorithm: Algorithm) -> Result<(), Error> {
 fn install_provider() {
     static ONCE: Once = Once::new();
     // Refused only if it is installed already, by us.
-    ONCE.call_once(|| drop(PROVIDER.install_default()));
+    ONCE.call_once(|| {
+        let _ = PROVIDER.install_default();
+    });
 }
 
 #[cfg(test)]

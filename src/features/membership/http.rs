@@ -75,7 +75,8 @@ fn ttl_seconds(cx: &Cx) -> Result<i64, Problem> {
 async fn digests(cx: Cx) -> Result<Reply, Problem> {
     cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
     let mut query = cx.query();
-    let one = query.parse_as("organization", |id| id.parse::<OrgId>().map_err(|_| "must be an id".to_owned()));
+    let one =
+        query.parse_as("organization", |id| id.parse::<OrgId>().map_err(|_| "must be an id".to_owned()));
     query.finish()?;
     let mut files = serde_json::Map::new();
     for file in one.map_or_else(|| cx.cluster.store().list(), |file| vec![file]) {

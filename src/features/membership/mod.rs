@@ -18,3 +18,6 @@ mod queries;
 
 pub use commands::{Bootstrap, MintToken, SpendToken};
 pub use queries::{knows_token, secret};
+
+#[cfg(test)]
+mod tests;

@@ -26,5 +26,6 @@ pub(super) fn has_begun(tx: &Connection) -> Result<bool, Fault> {
 
 const SECRET: &str = "SELECT sealed FROM membership_secrets WHERE name = ?1";
 const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM membership_tokens WHERE digest = ?1)";
-const OPEN: &str = "SELECT id FROM membership_tokens WHERE digest = ?1 AND spent_ms IS NULL AND expires_ms > ?2";
+const OPEN: &str =
+    "SELECT id FROM membership_tokens WHERE digest = ?1 AND spent_ms IS NULL AND expires_ms > ?2";
 const BEGUN: &str = "SELECT EXISTS (SELECT 1 FROM membership_secrets)";

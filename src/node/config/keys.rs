@@ -23,7 +23,10 @@ pub const KEYS: &[Key] = &[
         put(&mut config.listen, text.parse().ok()?)
     }),
     key("peer_listen", "an IP address and a port that is not 0, such as 127.0.0.1:8090", |config, text| {
-        put(&mut config.peer_listen, text.parse().ok().filter(|address: &std::net::SocketAddr| address.port() != 0)?)
+        put(
+            &mut config.peer_listen,
+            text.parse().ok().filter(|address: &std::net::SocketAddr| address.port() != 0)?,
+        )
     }),
     key("peer_advertise", "a host and port such as node1.example.org:8090", |config, text| {
         put(&mut config.peer_advertise, Some(host_and_port(text)?))
@@ -41,10 +44,14 @@ pub const KEYS: &[Key] = &[
     key("admin_password_file", "a file that holds a password of at least 12 characters", |config, text| {
         put(&mut config.admin_password_file, Some(nonempty(text)?.into()))
     }),
-    key("log", "a level (error, warn, info, debug, trace) or a list such as info,raft=debug", |config, text| {
-        EnvFilter::try_new(nonempty(text)?).ok()?;
-        put(&mut config.log, text.to_owned())
-    }),
+    key(
+        "log",
+        "a level (error, warn, info, debug, trace) or a list such as info,raft=debug",
+        |config, text| {
+            EnvFilter::try_new(nonempty(text)?).ok()?;
+            put(&mut config.log, text.to_owned())
+        },
+    ),
     key("log_format", "text or json", |config, text| put(&mut config.log_format, log_format(text)?)),
     key("connections_max", "a number from 16 to 65536", |config, text| {
         put(&mut config.connections_max, usize::try_from(number(text, 16, 65_536)?).ok()?)
@@ -56,7 +63,9 @@ pub const KEYS: &[Key] = &[
     key("heartbeat_ms", "a number from 10 to 10000", |config, text| {
         put(&mut config.heartbeat, ms(text, 10, 10_000)?)
     }),
-    key("election_ms", "a number from 50 to 60000", |config, text| put(&mut config.election, ms(text, 50, 60_000)?)),
+    key("election_ms", "a number from 50 to 60000", |config, text| {
+        put(&mut config.election, ms(text, 50, 60_000)?)
+    }),
     key("checkpoint_ms", "a number from 100 to 600000", |config, text| {
         put(&mut config.checkpoint, ms(text, 100, 600_000)?)
     }),
@@ -96,7 +105,8 @@ fn ms(text: &str, min: u64, max: u64) -> Option<Duration> {
 
 fn host_and_port(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':')?;
-    let sound = !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok_and(|port| port != 0);
+    let sound =
+        !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok_and(|port| port != 0);
     sound.then(|| text.to_owned())
 }
 

@@ -35,7 +35,8 @@ impl Setting {
     /// Sets it, or says where it stands, what it is and what would be right.
     pub(super) fn apply(&self, config: &mut NodeConfig) -> Result<(), String> {
         (self.key.set)(config, &self.value).ok_or_else(|| {
-            let shown = if SECRET.contains(&self.key.name) { "…".to_owned() } else { format!("{:?}", self.value) };
+            let shown =
+                if SECRET.contains(&self.key.name) { "…".to_owned() } else { format!("{:?}", self.value) };
             format!("{}: {} is {shown}, but must be {}", self.place, self.key.name, self.key.expects)
         })
     }
@@ -45,7 +46,10 @@ impl Setting {
 pub(super) fn from_file(path: &Path, wrong: &mut Vec<String>) -> Result<Vec<Setting>, Failure> {
     let name = path.display();
     let text = fs::read_to_string(path).map_err(|error| {
-        Failure::usage(format!("the configuration {name} cannot be read: {error}"), "name a readable file with --config")
+        Failure::usage(
+            format!("the configuration {name} cannot be read: {error}"),
+            "name a readable file with --config",
+        )
     })?;
     let table = DeTable::parse(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(&text, span.start));

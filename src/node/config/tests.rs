@@ -11,7 +11,11 @@ fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-fn load(file: Option<&Path>, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<NodeConfig, String> {
+fn load(
+    file: Option<&Path>,
+    environment: &[(&str, &str)],
+    flags: &[(&'static str, &str)],
+) -> Result<NodeConfig, String> {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned()));
     NodeConfig::load(file, environment, flags).map_err(|failure| failure.to_string())
@@ -42,11 +46,16 @@ fn unknown_keys_are_named_with_their_line_and_the_known_ones() {
 #[test]
 fn bad_values_are_named_with_what_would_be_right() {
     let (_folder, path) = written("listen = 8080\nconnections_max = true\n");
-    let wrong = load(Some(&path), &[("THREATFLOW_NODE_ID", "zero")], &[("log", "wörd=")]).err().unwrap();
-    for part in ["line 1: listen is \"8080\", but must be an IP", "line 2: connections_max must be a number"] {
+    let wrong =
+        load(Some(&path), &[("THREATFLOW_NODE_ID", "zero")], &[("log", "raft=loudest")]).err().unwrap();
+    for part in ["line 1: listen is \"8080\", but must be an IP", "line 2: connections_max must be a number"]
+    {
         assert!(wrong.contains(part), "{wrong}");
     }
-    assert!(wrong.contains("THREATFLOW_NODE_ID: node_id is \"zero\", but must be a number from 1"), "{wrong}");
+    assert!(
+        wrong.contains("THREATFLOW_NODE_ID: node_id is \"zero\", but must be a number from 1"),
+        "{wrong}"
+    );
     assert!(wrong.contains("flag --log: log is "), "{wrong}");
 }
 
@@ -65,7 +74,8 @@ fn a_join_token_is_never_quoted() {
 
 #[test]
 fn client_variables_and_empty_ones_are_no_business_of_a_node() {
-    let environment = [("THREATFLOW_SERVER", "http://127.0.0.1:1"), ("THREATFLOW_PASSWORD", "x"), ("THREATFLOW_JOIN", "")];
+    let environment =
+        [("THREATFLOW_SERVER", "http://127.0.0.1:1"), ("THREATFLOW_PASSWORD", "x"), ("THREATFLOW_JOIN", "")];
     assert!(load(None, &environment, &[]).is_ok());
 }
 
@@ -73,7 +83,8 @@ fn client_variables_and_empty_ones_are_no_business_of_a_node() {
 fn listening_everywhere_needs_an_address_for_peers() {
     let wrong = load(None, &[], &[("peer_listen", "0.0.0.0:8090")]).err().unwrap();
     assert!(wrong.contains("set peer_advertise"), "{wrong}");
-    let flags = [("peer_listen", "0.0.0.0:8090"), ("peer_advertise", "n1.test:8090"), ("listen", "0.0.0.0:8080")];
+    let flags =
+        [("peer_listen", "0.0.0.0:8090"), ("peer_advertise", "n1.test:8090"), ("listen", "0.0.0.0:8080")];
     let config = load(None, &[], &flags).ok().unwrap();
     assert_eq!(config.url(config.listen), "http://n1.test:8080");
 }
@@ -83,7 +94,8 @@ fn listening_everywhere_needs_an_address_for_peers() {
 fn the_packaged_configuration_names_every_key_with_a_right_value() {
     let text = include_str!("../../../packaging/threatflow.toml");
     for key in super::KEYS {
-        let line = text.lines().find(|line| line.trim_start_matches('#').starts_with(&format!("{} =", key.name)));
+        let line =
+            text.lines().find(|line| line.trim_start_matches('#').starts_with(&format!("{} =", key.name)));
         assert!(line.is_some(), "{} is not explained", key.name);
     }
     let (_folder, path) = written(text);

@@ -43,7 +43,9 @@ impl Ids {
         let mut rest = text;
         while let Some(at) = rest.find(['@', '$']) {
             let (before, marked) = rest.split_at(at);
-            let end = marked[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != ':').map_or(marked.len(), |end| end + 1);
+            let end = marked[1..]
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != ':')
+                .map_or(marked.len(), |end| end + 1);
             let word = &marked[1..end];
             filled.push_str(before);
             let names_an_id = before.ends_with('"') || before.ends_with("--");
@@ -52,7 +54,8 @@ impl Ids {
                 None if names_an_id && marked.starts_with('@') => filled.push_str(&self.of(word).to_string()),
                 None if names_an_id && word.parse::<usize>().is_ok() => {
                     let number: usize = word.parse().unwrap();
-                    let sent = self.sent.get(number - 1).unwrap_or_else(|| panic!("${number} is not sent yet"));
+                    let sent =
+                        self.sent.get(number - 1).unwrap_or_else(|| panic!("${number} is not sent yet"));
                     filled.push_str(&sent.to_string());
                 }
                 _ => filled.push_str(&marked[..end]),

@@ -42,7 +42,9 @@ impl Page {
             let at = || format!("{}:{number}", path.display());
             let first = line.split_whitespace().next().unwrap_or_default();
             if line.starts_with(' ') {
-                let Some((lines, Step::Ask(ask))) = steps.last_mut() else { panic!("{}: continues no command", at()) };
+                let Some((lines, Step::Ask(ask))) = steps.last_mut() else {
+                    panic!("{}: continues no command", at())
+                };
                 lines.push_str(&format!("{line}\n"));
                 ask.body.push_str(line.trim());
             } else if !OBSERVED.contains(&first) {

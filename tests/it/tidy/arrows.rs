@@ -54,6 +54,7 @@ const WALLS: &[(&[&str], &[&str], &str)] = &[
         &["src/cluster/", "src/app/", "src/node/", "raft/"],
         "consensus is seen by those who propose, apply and run it",
     ),
+    (&["sqlite"], &["src/store/"], "how a file is opened with its key is the store's affair"),
     (
         &["axum", "hyper", "hyper_util", "http", "http_body_util", "tower"],
         &["src/web/", "src/node/", "src/cli/client.rs"],
@@ -66,7 +67,8 @@ const SQL_ROOMS: &[&str] = &["commands", "queries", "view", "jobs"];
 
 /// A path from the crate's root: `self` and `super` resolved, other crates as they are written.
 fn resolved(file: &File, path: &Named) -> Vec<String> {
-    let mut module: Vec<String> = file.path.trim_end_matches(".rs").split('/').skip(1).map(str::to_owned).collect();
+    let mut module: Vec<String> =
+        file.path.trim_end_matches(".rs").split('/').skip(1).map(str::to_owned).collect();
     if module.last().is_some_and(|last| last == "mod" || last == "lib") {
         module.pop();
     }
@@ -136,7 +138,8 @@ fn a_slice_uses_only_the_slices_before_it() {
     each_path(|file, path| {
         let (slice, room) = room(file)?;
         let (own, other) = (place(slice)?, path.get(1).filter(|_| path[0] == "features")?);
-        let excepted = SLICE_EXCEPTIONS.iter().any(|(s, r, o, _)| (*s, *r, *o) == (slice, room, other.as_str()));
+        let excepted =
+            SLICE_EXCEPTIONS.iter().any(|(s, r, o, _)| (*s, *r, *o) == (slice, room, other.as_str()));
         let why = format!("slices run one way: {}", SLICES.join(" <- "));
         (place(other)? > own && !excepted).then(|| (format!("{slice}/{room} uses {other}"), why))
     });
@@ -149,10 +152,14 @@ fn an_exception_that_nobody_needs_is_struck_from_the_table() {
         let Some((slice, room)) = room(file) else { continue };
         for path in paths(&file.tokens()) {
             let path = resolved(file, &path);
-            unused.retain(|(s, r, o)| (*s, *r) != (slice, room) || path.get(1).map(String::as_str) != Some(*o));
+            unused
+                .retain(|(s, r, o)| (*s, *r) != (slice, room) || path.get(1).map(String::as_str) != Some(*o));
         }
     }
-    assert!(unused.is_empty(), "tests/it/tidy/arrows.rs: SLICE_EXCEPTIONS lists what nobody uses: {unused:?}");
+    assert!(
+        unused.is_empty(),
+        "tests/it/tidy/arrows.rs: SLICE_EXCEPTIONS lists what nobody uses: {unused:?}"
+    );
 }
 
 #[test]
@@ -161,10 +168,20 @@ fn a_slice_has_only_rooms_of_the_house() {
     for file in product().iter().filter(|file| !file.is_test()) {
         let Some((slice, room)) = room(file) else { continue };
         if !SLICES.contains(&slice) {
-            findings.add(&file.path, 1, format!("{slice} is in no order"), "add it to SLICES in tests/it/tidy/arrows.rs");
+            findings.add(
+                &file.path,
+                1,
+                format!("{slice} is in no order"),
+                "add it to SLICES in tests/it/tidy/arrows.rs",
+            );
         }
         if !ROOMS.contains(&room) && !EXTRA_ROOMS.contains(&(slice, room)) {
-            findings.add(&file.path, 1, format!("{room} is no room"), "every slice has the same rooms; see EXTRA_ROOMS");
+            findings.add(
+                &file.path,
+                1,
+                format!("{room} is no room"),
+                "every slice has the same rooms; see EXTRA_ROOMS",
+            );
         }
     }
     findings.settle();
@@ -183,7 +200,9 @@ fn a_room_imports_only_what_its_purpose_needs() {
 #[test]
 fn crates_behind_a_wall_are_named_only_there() {
     let mut findings = Findings::default();
-    for file in rust().iter().filter(|file| file.path.starts_with("src/") || file.path.starts_with("raft/src/")) {
+    for file in
+        rust().iter().filter(|file| file.path.starts_with("src/") || file.path.starts_with("raft/src/"))
+    {
         for path in paths(&file.tokens()) {
             for (crates, places, why) in WALLS {
                 let named = crates.contains(&path.segments[0].as_str());
@@ -212,4 +231,18 @@ fn sql_is_spoken_only_where_rows_are_read_and_written() {
         let why = "SQL stays in store, cluster, commands, queries, view and jobs (invariant 14)".to_owned();
         (!at_home && !as_argument).then(|| (format!("names {}", path[1..].join("::")), why))
     });
+}
+
+#[test]
+fn a_path_is_read_from_the_root_wherever_it_is_written() {
+    let from = |file: &str, path: &str| {
+        let file = File { path: file.to_owned(), text: String::new() };
+        let segments = path.split("::").map(str::to_owned).collect();
+        resolved(&file, &Named { segments, line: 1 }).join("::")
+    };
+    assert_eq!(from("src/features/intel/model/text.rs", "super::super::queries"), "features::intel::queries");
+    assert_eq!(from("src/features/intel/http/mod.rs", "super::super::audit"), "features::audit");
+    assert_eq!(from("src/features/quotas/jobs.rs", "crate::web::now"), "web::now");
+    assert_eq!(from("src/main.rs", "threatflow::cli::main"), "cli::main");
+    assert_eq!(from("src/cli/mod.rs", "std::fs"), "::::std::fs");
 }

@@ -24,8 +24,14 @@ fn a_kind_is_named_after_its_slice_and_verb() {
     let slices = [names("src/features"), vec!["spine".to_owned()]].concat();
     for entry in COMMANDS {
         let name = entry.kind.name;
-        let sound = name.split_once('.').is_some_and(|(slice, verb)| slices.contains(&slice.to_owned()) && !verb.is_empty());
-        assert!(sound && entry.kind.version > 0, "{name} v{}: kinds are `slice.verb`, from version 1", entry.kind.version);
+        let sound = name
+            .split_once('.')
+            .is_some_and(|(slice, verb)| slices.contains(&slice.to_owned()) && !verb.is_empty());
+        assert!(
+            sound && entry.kind.version > 0,
+            "{name} v{}: kinds are `slice.verb`, from version 1",
+            entry.kind.version
+        );
     }
 }
 
@@ -39,13 +45,23 @@ fn every_command_is_listed() {
     for file in files.iter().filter(|file| !file.is_test()) {
         for (name, line) in commands_of(&file.tokens()) {
             if !listed.contains(&name) {
-                findings.add(&file.path, line, format!("{name} is in no list"), "apply would halt on it: add it to COMMANDS");
+                findings.add(
+                    &file.path,
+                    line,
+                    format!("{name} is in no list"),
+                    "apply would halt on it: add it to COMMANDS",
+                );
             }
             defined.insert(name, line);
         }
     }
     for name in listed.iter().filter(|name| !defined.contains_key(*name)) {
-        findings.add(&list.path, 1, format!("{name} has no `impl Command for`"), "the list names what is there");
+        findings.add(
+            &list.path,
+            1,
+            format!("{name} has no `impl Command for`"),
+            "the list names what is there",
+        );
     }
     assert_eq!(listed.len(), COMMANDS.len(), "two listed commands have the same type name; name them apart");
     findings.settle();
@@ -78,7 +94,12 @@ fn migrations_are_numbered_without_gaps_and_say_what_they_are_for() {
         let expected = next.entry(folder).or_insert(1);
         let number = file.parts()[2].get(..4).and_then(|digits| digits.parse::<usize>().ok());
         if number != Some(*expected) {
-            findings.add(&file.path, 1, format!("is not number {expected:04}"), "levels run in order, each once");
+            findings.add(
+                &file.path,
+                1,
+                format!("is not number {expected:04}"),
+                "levels run in order, each once",
+            );
         }
         *expected += 1;
         if !file.text.starts_with("--") {

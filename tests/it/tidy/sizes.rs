@@ -16,7 +16,12 @@ fn no_file_is_longer_than_600_lines() {
     for file in rust() {
         let lines = file.text.lines().count();
         if lines > FILE_LINES_MAX {
-            findings.add(&file.path, lines, format!("{lines} lines"), "a file of 600 lines does more than one thing");
+            findings.add(
+                &file.path,
+                lines,
+                format!("{lines} lines"),
+                "a file of 600 lines does more than one thing",
+            );
         }
     }
     findings.settle();
@@ -76,7 +81,12 @@ fn a_slice_is_introduced_in_80_lines() {
         let is_slice = matches!(file.parts()[..], ["src", "features", _, "mod.rs"]);
         let lines = file.text.lines().count();
         if is_slice && lines > SLICE_MOD_LINES_MAX {
-            findings.add(&file.path, lines, format!("{lines} lines"), "it says what the slice is, the rooms do it");
+            findings.add(
+                &file.path,
+                lines,
+                format!("{lines} lines"),
+                "it says what the slice is, the rooms do it",
+            );
         }
     }
     findings.settle();
@@ -85,7 +95,8 @@ fn a_slice_is_introduced_in_80_lines() {
 #[test]
 fn every_module_of_files_opens_with_what_it_is() {
     let mut findings = Findings::default();
-    for file in rust().iter().filter(|file| file.path.ends_with("/mod.rs") || file.path.ends_with("/lib.rs")) {
+    for file in rust().iter().filter(|file| file.path.ends_with("/mod.rs") || file.path.ends_with("/lib.rs"))
+    {
         if !file.text.starts_with("//!") {
             findings.add(&file.path, 1, "no `//!`", "what it is, what always holds, where to start reading");
         }
@@ -95,6 +106,7 @@ fn every_module_of_files_opens_with_what_it_is() {
 
 #[test]
 fn a_function_is_measured_from_its_name_to_its_last_brace() {
-    let tokens = super::tokens::read("trait T { fn a(); }\nfn b(x: [u8; 2]) {\n  if x { y }\n}\nlet f: fn() = b;");
+    let tokens =
+        super::tokens::read("trait T { fn a(); }\nfn b(x: [u8; 2]) {\n  if x { y }\n}\nlet f: fn() = b;");
     assert_eq!(functions(&tokens), [("b".to_owned(), 2, 3)]);
 }

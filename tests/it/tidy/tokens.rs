@@ -152,7 +152,6 @@ fn a_use_tree_reads_as_its_paths_and_comments_and_strings_as_nothing() {
     let source = "use crate::{kernel::{Fault, Page as P}, store}; // use crate::web;\nlet x = \"crate::cli\";\n\
         let y: &'a str = r#\"crate::app\"#; let z = '\"'; super::queries::find::<u8>(b'x')";
     let texts: Vec<String> = paths(&read(source)).iter().map(|path| path.segments.join("::")).collect();
-    let expected =
-        ["crate::kernel::Fault", "crate::kernel::Page", "crate::store", "super::queries::find"];
+    let expected = ["crate::kernel::Fault", "crate::kernel::Page", "crate::store", "super::queries::find"];
     assert_eq!(texts, expected);
 }

@@ -28,8 +28,8 @@ impl File {
     }
 }
 
-/// Folders that hold no source of ours.
-const SKIPPED: &[&str] = &[".git", "target", "data", "node_modules", "corpus", "artifacts"];
+/// What git does not keep.
+const SKIPPED: &[&str] = &[".git", "target", "data", "fuzz/target", "fuzz/corpus", "fuzz/artifacts"];
 
 /// Every text file of the project.
 pub(super) fn all() -> Vec<File> {
@@ -66,10 +66,10 @@ fn walk(root: &Path, below: &str, files: &mut Vec<File>) {
         let path = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
         let full = root.join(&path);
         if full.is_dir() {
-            if !SKIPPED.contains(&name.as_str()) {
+            if !SKIPPED.contains(&path.as_str()) {
                 walk(root, &path, files);
             }
-        } else if let Ok(text) = fs::read_to_string(&full) {
+        } else if let Some(text) = fs::read_to_string(&full).ok().filter(|_| !name.ends_with(".log")) {
             files.push(File { path, text });
         }
     }

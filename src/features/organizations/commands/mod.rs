@@ -7,5 +7,6 @@ mod update;
 
 pub use change_plan::{ChangePlan, Project};
 pub use provision::Provision;
-pub use register::{Adopt, Created, Register, RequestChild};
+pub(super) use register::Created;
+pub use register::{Adopt, Register, RequestChild};
 pub use update::Update;

@@ -1,0 +1,93 @@
+-- The present shape of the system file, for reading: what all migrations make together.
+-- Written by `UPDATE=1 cargo test --test it the_schemas_for_reading`; change a migration instead.
+
+CREATE TABLE audit_events (
+    seq           INTEGER PRIMARY KEY,
+    id            TEXT NOT NULL UNIQUE,
+    at_ms         INTEGER NOT NULL,
+    actor_id      TEXT,
+    action        TEXT NOT NULL,
+    resource_type TEXT NOT NULL,
+    resource_id   TEXT,
+    outcome       TEXT NOT NULL,
+    leaf          BLOB NOT NULL,  -- RFC 8785 canonical JSON; hashed as stored, never re-serialised
+    chain         BLOB NOT NULL   -- SHA-256(chain before || SHA-256(0x00 || leaf))
+) STRICT;
+
+CREATE TABLE audit_personal (
+    seq      INTEGER PRIMARY KEY REFERENCES audit_events (seq),
+    salt     BLOB NOT NULL,
+    personal BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE identity_sessions (
+    id         TEXT PRIMARY KEY,
+    user_id    TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX identity_sessions_by_expiry ON identity_sessions (expires_ms);
+
+CREATE TABLE identity_users (
+    id            TEXT PRIMARY KEY,
+    email         TEXT NOT NULL UNIQUE,
+    first_name    TEXT NOT NULL DEFAULT '',
+    last_name     TEXT NOT NULL DEFAULT '',
+    role          TEXT NOT NULL,
+    password_hash TEXT,
+    is_active     INTEGER NOT NULL,
+    last_login_ms INTEGER,
+    created_ms    INTEGER NOT NULL,
+    updated_ms    INTEGER NOT NULL,
+    version       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE membership_secrets (
+    name   TEXT PRIMARY KEY,
+    sealed BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE membership_tokens (
+    id         TEXT PRIMARY KEY,
+    digest     BLOB NOT NULL UNIQUE,
+    expires_ms INTEGER NOT NULL,
+    spent_ms   INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE organizations_registry (
+    id         TEXT PRIMARY KEY,
+    slug       TEXT NOT NULL UNIQUE,
+    domain     TEXT NOT NULL UNIQUE,
+    name       TEXT NOT NULL,
+    plan       TEXT NOT NULL,
+    status     TEXT NOT NULL,
+    region     TEXT NOT NULL,
+    parent     TEXT REFERENCES organizations_registry (id),
+    depth      INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX organizations_registry_by_parent ON organizations_registry (parent, id);
+
+CREATE TABLE spine_outbox (
+    id       TEXT PRIMARY KEY,
+    at_ms    INTEGER NOT NULL,
+    proposal TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE spine_replies (
+    request     BLOB PRIMARY KEY,
+    at_ms       INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    outcome     BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX spine_replies_by_age ON spine_replies (at_ms);
+
+CREATE TABLE spine_state (
+    one    INTEGER PRIMARY KEY CHECK (one = 1),
+    mark   INTEGER NOT NULL,  -- index of the last entry applied to this file
+    at_ms  INTEGER NOT NULL,  -- stamp of that entry; never falls
+    level  INTEGER NOT NULL   -- migrations that have run
+) STRICT;

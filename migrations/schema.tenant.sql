@@ -1,0 +1,141 @@
+-- The present shape of the tenant file, for reading: what all migrations make together.
+-- Written by `UPDATE=1 cargo test --test it the_schemas_for_reading`; change a migration instead.
+
+CREATE TABLE access_grants (
+    organization TEXT PRIMARY KEY,  -- an ancestor whose administrators oversee this organization
+    created_ms   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit_events (
+    seq           INTEGER PRIMARY KEY,
+    id            TEXT NOT NULL UNIQUE,
+    at_ms         INTEGER NOT NULL,
+    actor_id      TEXT,
+    action        TEXT NOT NULL,
+    resource_type TEXT NOT NULL,
+    resource_id   TEXT,
+    outcome       TEXT NOT NULL,
+    leaf          BLOB NOT NULL,  -- RFC 8785 canonical JSON; hashed as stored, never re-serialised
+    chain         BLOB NOT NULL   -- SHA-256(chain before || SHA-256(0x00 || leaf))
+) STRICT;
+
+CREATE TABLE audit_personal (
+    seq      INTEGER PRIMARY KEY REFERENCES audit_events (seq),
+    salt     BLOB NOT NULL,
+    personal BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE identity_sessions (
+    id         TEXT PRIMARY KEY,
+    user_id    TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX identity_sessions_by_expiry ON identity_sessions (expires_ms);
+
+CREATE TABLE identity_users (
+    id            TEXT PRIMARY KEY,
+    email         TEXT NOT NULL UNIQUE,
+    first_name    TEXT NOT NULL DEFAULT '',
+    last_name     TEXT NOT NULL DEFAULT '',
+    role          TEXT NOT NULL,
+    password_hash TEXT,
+    is_active     INTEGER NOT NULL,
+    last_login_ms INTEGER,
+    created_ms    INTEGER NOT NULL,
+    updated_ms    INTEGER NOT NULL,
+    version       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE intel_imports (
+    id         TEXT PRIMARY KEY,
+    digest     TEXT NOT NULL,
+    bundle_id  TEXT NOT NULL,
+    state      TEXT NOT NULL,     -- running, stopped, done
+    total      INTEGER NOT NULL,  -- objects in the bundle
+    seen       INTEGER NOT NULL,  -- objects applied, from the front of the bundle
+    added      INTEGER NOT NULL,
+    updated    INTEGER NOT NULL,
+    unchanged  INTEGER NOT NULL,
+    reason     TEXT,              -- JSON of the refusal that stopped it
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX intel_imports_by_digest ON intel_imports (digest);
+
+CREATE TABLE intel_objects (
+    seq          INTEGER PRIMARY KEY,
+    id           TEXT NOT NULL,
+    version      TEXT NOT NULL,  -- `modified`, else `created`, else ''
+    type         TEXT NOT NULL,
+    name         TEXT,           -- its first 256 characters
+    external_id  TEXT,
+    modified_ms  INTEGER,        -- the moment that `version` names
+    is_latest    INTEGER NOT NULL,
+    body         TEXT NOT NULL,  -- the object's own JSON text without insignificant white space
+    UNIQUE (id, version)
+) STRICT;
+
+CREATE INDEX intel_objects_by_external ON intel_objects (external_id, seq) WHERE is_latest;
+
+CREATE INDEX intel_objects_by_modified ON intel_objects (modified_ms, seq) WHERE is_latest;
+
+CREATE INDEX intel_objects_by_name ON intel_objects (name, seq) WHERE is_latest;
+
+CREATE INDEX intel_objects_by_type ON intel_objects (type, seq) WHERE is_latest;
+
+CREATE UNIQUE INDEX intel_objects_latest ON intel_objects (id) WHERE is_latest;
+
+CREATE TABLE organizations_children (
+    id         TEXT PRIMARY KEY,
+    created_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE organizations_profile (
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    id         TEXT NOT NULL,
+    slug       TEXT NOT NULL,
+    domain     TEXT NOT NULL,
+    plan       TEXT NOT NULL,
+    status     TEXT NOT NULL,
+    parent     TEXT,
+    region     TEXT NOT NULL,
+    details    TEXT NOT NULL,  -- JSON: what members may change (name, contact, settings ...)
+    trial_ends_ms INTEGER,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    version    INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE quotas_usage (
+    resource TEXT NOT NULL,
+    period   TEXT NOT NULL,              -- '' for gauges, '2026-11' or '2026-11-23' for counters
+    counted  INTEGER NOT NULL DEFAULT 0, -- from rows of this file; a recount must agree
+    reported INTEGER NOT NULL DEFAULT 0, -- by other services of the platform, through the API
+    warned   INTEGER NOT NULL DEFAULT 0, -- highest threshold already raised in this period: 0, 80, 90, 100
+    PRIMARY KEY (resource, period)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE spine_outbox (
+    id       TEXT PRIMARY KEY,
+    at_ms    INTEGER NOT NULL,
+    proposal TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE spine_replies (
+    request     BLOB PRIMARY KEY,
+    at_ms       INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    outcome     BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX spine_replies_by_age ON spine_replies (at_ms);
+
+CREATE TABLE spine_state (
+    one    INTEGER PRIMARY KEY CHECK (one = 1),
+    mark   INTEGER NOT NULL,  -- index of the last entry applied to this file
+    at_ms  INTEGER NOT NULL,  -- stamp of that entry; never falls
+    level  INTEGER NOT NULL   -- migrations that have run
+) STRICT;

@@ -1,0 +1,171 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::value::to_raw_value;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::{Bootstrap, MintToken, SpendToken, knows_token, secret};
+use crate::{
+    app::dispatch,
+    cluster::{Command, Envelope, Outcome, Unanswered},
+    features::identity::NewUser,
+    kernel::{Actor, DAY_MS, Millis, OrgId, Origin, Refusal, RequestId, Role, TokenId, UserId, from_hex},
+    store::{Keyring, LEVEL, Store, WrappedKey},
+};
+
+const ADMIN: UserId = UserId(Uuid::from_u128(0xad));
+const AT: Millis = Millis(1_795_392_000_000);
+const MINUTE: i64 = 60_000;
+
+struct World {
+    _folder: TempDir,
+    store: Store,
+    key: WrappedKey,
+    index: u64,
+    at: Millis,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Arc::new(Keyring::from_raw(vec![1; 32]).unwrap())).unwrap();
+        let key = store.keyring().mint(OrgId::SYSTEM).unwrap();
+        Self { _folder: folder, store, key, index: 0, at: AT }
+    }
+
+    /// A world whose cluster has begun.
+    fn begun() -> Self {
+        let mut world = Self::new();
+        world.system(&bootstrap()).unwrap();
+        world
+    }
+
+    fn apply<C: Command>(&mut self, actor: Actor, command: &C) -> Result<C::Reply, Refusal> {
+        self.index += 1;
+        let (index, at) = (self.index, self.at);
+        let envelope = Envelope {
+            kind: C::KIND.name.to_owned(),
+            version: C::KIND.version,
+            level: LEVEL,
+            group: 1,
+            organization: OrgId::SYSTEM,
+            actor,
+            request: RequestId(Uuid::from_u128(u128::from(index))),
+            fingerprint: String::new(),
+            salt: "00".repeat(32),
+            origin: Origin::default(),
+            create: Some(self.key.clone()),
+            body: to_raw_value(command).unwrap(),
+        };
+        let body = serde_json::to_vec(&envelope).unwrap();
+        let reply = self.store.write(|store, writers| {
+            let dispatched = dispatch(store, writers, index, at, &body)?;
+            writers.commit(store)?;
+            Ok(dispatched.reply)
+        });
+        let outcome: Outcome = serde_json::from_slice(&reply.unwrap()).unwrap();
+        match outcome.answer(index) {
+            Ok(answer) => Ok(answer.reply),
+            Err(Unanswered::Refused { refusal, .. }) => Err(refusal),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn system<C: Command>(&mut self, command: &C) -> Result<C::Reply, Refusal> {
+        self.apply(Actor::System, command)
+    }
+
+    fn mint(&mut self, number: u8, expires: Millis) -> Result<String, Refusal> {
+        let id = TokenId(Uuid::from_u128(u128::from(number)));
+        let command = MintToken { id, digest: digest(number), expires_ms: expires.0 };
+        self.apply(Actor::Platform { user: ADMIN }, &command)
+    }
+
+    fn spend(&mut self, number: u8) -> Result<(), Refusal> {
+        self.system(&SpendToken { digest: digest(number) })
+    }
+
+    fn knows(&self, number: u8) -> bool {
+        let digest = from_hex(&digest(number)).unwrap();
+        self.store.read(OrgId::SYSTEM, |tx| knows_token(tx, &digest)).unwrap().unwrap()
+    }
+}
+
+fn bootstrap() -> Bootstrap {
+    let admin = NewUser {
+        id: ADMIN,
+        email: "admin@localhost".to_owned(),
+        first_name: String::new(),
+        last_name: String::new(),
+        role: Role::PlatformAdmin,
+        password_hash: Some("$argon2id$…".to_owned()),
+    };
+    Bootstrap { admin, secrets: BTreeMap::from([("signing".to_owned(), "c0ffee".to_owned())]) }
+}
+
+fn digest(number: u8) -> String {
+    format!("{number:02x}").repeat(32)
+}
+
+#[test]
+fn a_cluster_begins_once_with_its_secrets_and_its_administrator() {
+    let mut world = World::begun();
+    let sealed = world.store.read(OrgId::SYSTEM, |tx| secret(tx, "signing")).unwrap().unwrap();
+    assert_eq!(sealed, Some(vec![0xc0, 0xff, 0xee]));
+    assert!(world.mint(1, AT.plus(MINUTE)).is_ok(), "the administrator may mint");
+    assert_eq!(world.system(&bootstrap()), Err(Refusal::WrongState { state: "begun".to_owned() }));
+}
+
+#[test]
+fn nobody_but_the_installation_begins_a_cluster_or_spends_a_token() {
+    let mut world = World::begun();
+    let admin = Actor::Platform { user: ADMIN };
+    let denied = |outcome| matches!(outcome, Err(Refusal::PermissionDenied { .. }));
+    assert!(denied(world.apply(admin.clone(), &bootstrap())));
+    assert!(denied(world.apply(admin, &SpendToken { digest: digest(1) })));
+}
+
+#[test]
+fn nobody_but_a_platform_administrator_mints() {
+    let mut world = World::begun();
+    let command =
+        MintToken { id: TokenId(Uuid::from_u128(1)), digest: digest(1), expires_ms: AT.plus(MINUTE).0 };
+    let strange = Actor::Platform { user: UserId(Uuid::from_u128(7)) };
+    let organization = OrgId(Uuid::from_u128(8));
+    let user = Actor::User { organization, user: ADMIN, role: Role::Admin };
+    for actor in [Actor::Anonymous, strange, user] {
+        assert_eq!(world.apply(actor, &command), Err(Refusal::NotFound));
+    }
+    assert!(!world.knows(1));
+}
+
+#[test]
+fn a_token_admits_once() {
+    let mut world = World::begun();
+    assert_eq!(world.mint(1, AT.plus(MINUTE)), Ok(digest(1)));
+    assert_eq!(world.spend(1), Ok(()));
+    assert_eq!(world.spend(1), Err(Refusal::Unauthenticated));
+}
+
+#[test]
+fn unknown_and_expired_tokens_look_like_spent_ones() {
+    let mut world = World::begun();
+    world.mint(1, AT.plus(MINUTE)).unwrap();
+    world.at = AT.plus(MINUTE);
+    assert_eq!(world.spend(1), Err(Refusal::Unauthenticated));
+    assert_eq!(world.spend(2), Err(Refusal::Unauthenticated));
+}
+
+#[test]
+fn tokens_that_ended_long_ago_are_forgotten_when_a_new_one_comes() {
+    let mut world = World::begun();
+    world.mint(1, AT.plus(MINUTE)).unwrap();
+    world.at = AT.plus(DAY_MS);
+    world.mint(2, AT.plus(2 * DAY_MS)).unwrap();
+    assert!(world.knows(1) && world.knows(2));
+    world.at = AT.plus(DAY_MS + 2 * MINUTE);
+    world.mint(3, AT.plus(2 * DAY_MS)).unwrap();
+    assert!(!world.knows(1) && world.knows(2));
+}
