@@ -54,7 +54,7 @@ async fn run(product: &Product, name: &str, bundle: &[u8], report: &mut Report) 
 /// A file of the shared data folder; a loud line when it is not there.
 fn given(name: &str) -> Option<Vec<u8>> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let folder = std::env::var_os("THREATFLOW_TEST_DATA").map_or_else(beside, PathBuf::from);
+    let folder = std::env::var_os("TF_TEST_DATA").map_or_else(beside, PathBuf::from);
     let file = folder.join("stix").join(name);
     let found = fs::read(&file).ok();
     if found.is_none() {

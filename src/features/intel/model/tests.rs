@@ -207,7 +207,7 @@ fn published_examples_are_accepted() {
 
 /// Third-party data lies beside the tree, not in it.
 fn shared_data() -> Option<std::path::PathBuf> {
-    let named = std::env::var_os("THREATFLOW_TEST_DATA").map(std::path::PathBuf::from);
+    let named = std::env::var_os("TF_TEST_DATA").map(std::path::PathBuf::from);
     let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let folder = named.unwrap_or(beside);
     if folder.join("stix/attack-ics.json").exists() {
@@ -215,7 +215,7 @@ fn shared_data() -> Option<std::path::PathBuf> {
     }
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{} holds no STIX data", folder.display());
     eprintln!(
-        "LEFT OUT: tests on ATT&CK; {} holds no STIX data (set THREATFLOW_TEST_DATA)",
+        "LEFT OUT: tests on ATT&CK; {} holds no STIX data (set TF_TEST_DATA)",
         folder.display()
     );
     None
