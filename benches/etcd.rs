@@ -31,14 +31,18 @@ pub struct Etcd {
 impl Etcd {
     /// Starts it; `None`, and a loud line, when it is not installed.
     pub async fn start() -> Option<Self> {
-        if Command::new("etcd").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-            println!("LEFT OUT: etcd is not here (Debian: apt-get install etcd-server), so nothing is compared");
+        if Command::new("etcd").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
+        {
+            println!(
+                "LEFT OUT: etcd is not here (Debian: apt-get install etcd-server), so nothing is compared"
+            );
             return None;
         }
         let folder = process::folder("etcd");
         let addresses: Vec<SocketAddr> = (0..NODES).map(|_| process::free_address()).collect();
         let peers: Vec<SocketAddr> = (0..NODES).map(|_| process::free_address()).collect();
-        let members: Vec<String> = peers.iter().enumerate().map(|(node, peer)| format!("n{node}=http://{peer}")).collect();
+        let members: Vec<String> =
+            peers.iter().enumerate().map(|(node, peer)| format!("n{node}=http://{peer}")).collect();
         let start = |node: usize| {
             let (client, peer) = (format!("http://{}", addresses[node]), format!("http://{}", peers[node]));
             let mut command = Command::new("etcd");
@@ -51,7 +55,10 @@ impl Etcd {
         };
         let processes = (0..NODES).map(start).collect();
         let mut etcd = Self { addresses, leader: 0, _processes: processes, _folder: folder };
-        wait_for("etcd to elect a leader", Duration::from_secs(30), async || etcd.find_leader().await.is_some()).await;
+        wait_for("etcd to elect a leader", Duration::from_secs(30), async || {
+            etcd.find_leader().await.is_some()
+        })
+        .await;
         etcd.leader = etcd.find_leader().await.expect("etcd has a leader");
         Some(etcd)
     }

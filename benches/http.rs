@@ -120,7 +120,8 @@ impl Client {
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
         });
-        let status = status.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "an answer without a status"))?;
+        let status =
+            status.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "an answer without a status"))?;
         Ok(Some(Head { status, length: length.unwrap_or(0), body: end + 4 }))
     }
 }

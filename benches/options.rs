@@ -61,7 +61,10 @@ impl Options {
             }
         }
         if !options.binary.is_file() {
-            eprintln!("{} is not there: `cargo build --release` first, or name one with --binary", options.binary.display());
+            eprintln!(
+                "{} is not there: `cargo build --release` first, or name one with --binary",
+                options.binary.display()
+            );
             std::process::exit(2);
         }
         options

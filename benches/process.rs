@@ -21,7 +21,8 @@ impl Process {
     pub fn start(mut command: Command, log: &Path) -> Self {
         let errors = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::piped()).stderr(errors);
-        let child = command.spawn().unwrap_or_else(|error| panic!("start {:?}: {error}", command.get_program()));
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("start {:?}: {error}", command.get_program()));
         Self { child }
     }
 
@@ -82,7 +83,9 @@ pub fn base_port(nodes: u16) -> u16 {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
         let base = free_address().port();
-        if (2000..=60_000).contains(&base) && (1..=nodes).all(|node| free(base + node) && free(base + 100 + node)) {
+        if (2000..=60_000).contains(&base)
+            && (1..=nodes).all(|node| free(base + node) && free(base + 100 + node))
+        {
             return base;
         }
     }
@@ -92,8 +95,9 @@ pub fn base_port(nodes: u16) -> u16 {
 pub fn node_of(parent: u32, id: usize) -> Option<u32> {
     let tasks = fs::read_dir(format!("/proc/{parent}/task")).ok()?;
     let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    let children: Vec<u32> =
-        lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+    let children: Vec<u32> = lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect();
     let wanted = id.to_string();
     children.into_iter().find(|pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

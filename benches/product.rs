@@ -65,7 +65,11 @@ impl Product {
 
     /// The process of a node, while it runs.
     pub fn pid(&self, node: usize) -> Option<u32> {
-        if self.nodes() == 1 { Some(self.process.pid()) } else { process::node_of(self.process.pid(), node + 1) }
+        if self.nodes() == 1 {
+            Some(self.process.pid())
+        } else {
+            process::node_of(self.process.pid(), node + 1)
+        }
     }
 
     /// Waits until every node takes requests and one leads.
@@ -131,7 +135,8 @@ impl Product {
 
     async fn post(&self, path: &str, token: Option<&str>, body: &Value) -> Answer {
         let bearer = token.map(|token| format!("Bearer {token}"));
-        let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
         let request = http::request("POST", path, &headers, body.to_string().as_bytes());
         http::once(self.addresses[0], &request, ANSWER).await.expect("an answer")
     }
@@ -142,7 +147,11 @@ impl Product {
 
     /// Stops the node in an orderly way, or kills it; its folder stays.
     pub async fn leave(self, orderly: bool) -> TempDir {
-        if orderly { self.process.stop(Duration::from_secs(30)).await } else { self.process.kill() }
+        if orderly {
+            self.process.stop(Duration::from_secs(30)).await
+        } else {
+            self.process.kill()
+        }
         self.folder
     }
 
@@ -168,7 +177,10 @@ fn one(options: &Options, folder: TempDir) -> Product {
     let (listen, peers) = (process::free_address(), process::free_address());
     let mut command = Command::new(&options.binary);
     command.args(["serve", "--die-with-parent", "--listen", &listen.to_string()]);
-    command.args(["--peer-listen", &peers.to_string(), "--data-dir"]).arg(folder.path()).stdout(Stdio::null());
+    command
+        .args(["--peer-listen", &peers.to_string(), "--data-dir"])
+        .arg(folder.path())
+        .stdout(Stdio::null());
     let process = Process::start(without_ours(command), &folder.path().join("stderr.log"));
     Product { addresses: vec![listen], folder, password: String::new(), process }
 }
@@ -188,15 +200,17 @@ fn several(options: &Options, nodes: usize, folder: TempDir) -> Product {
 fn told(process: &mut Process, log: &Path) -> Vec<SocketAddr> {
     let mut line = String::new();
     BufReader::new(process.stdout()).read_line(&mut line).expect("the demo's line");
-    let told: Value = serde_json::from_str(&line)
-        .unwrap_or_else(|_| panic!("the demo said {line:?}: {}", fs::read_to_string(log).unwrap_or_default()));
+    let told: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+        panic!("the demo said {line:?}: {}", fs::read_to_string(log).unwrap_or_default())
+    });
     let urls = told["nodes"].as_array().expect("nodes").iter().filter_map(|node| node["url"].as_str());
     urls.map(|url| url.trim_start_matches("http://").parse().expect("an address")).collect()
 }
 
 /// What the environment configures must not reach what is measured.
 fn without_ours(mut command: Command) -> Command {
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("THREATFLOW_")) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("THREATFLOW_"))
+    {
         command.env_remove(name);
     }
     command

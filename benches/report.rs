@@ -34,14 +34,18 @@ impl Report {
     }
 
     pub fn add(&mut self, row: Row) {
-        let mut fields = Map::from_iter([("figure".to_owned(), json!(row.figure)), ("of".to_owned(), json!(row.of))]);
+        let mut fields =
+            Map::from_iter([("figure".to_owned(), json!(row.figure)), ("of".to_owned(), json!(row.of))]);
         fields.extend(row.values.iter().map(|(name, value)| ((*name).to_owned(), json!(rounded(*value)))));
         if let Some((aim, met)) = &row.aim {
             fields.extend([("aim".to_owned(), json!(aim)), ("aim_met".to_owned(), json!(met))]);
         }
         line(&Value::Object(fields));
-        let values: Vec<String> = row.values.iter().map(|(name, value)| format!("{name} {}", rounded(*value))).collect();
-        let aim = row.aim.map_or(String::new(), |(aim, met)| format!("{aim}: {}", if met { "met" } else { "MISSED" }));
+        let values: Vec<String> =
+            row.values.iter().map(|(name, value)| format!("{name} {}", rounded(*value))).collect();
+        let aim = row
+            .aim
+            .map_or(String::new(), |(aim, met)| format!("{aim}: {}", if met { "met" } else { "MISSED" }));
         self.rows.push([row.figure.to_owned(), row.of, values.join("  "), aim]);
     }
 
@@ -65,7 +69,13 @@ fn line(value: &Value) {
 
 /// Three significant places are more than such a measurement can hold.
 fn rounded(value: f64) -> f64 {
-    let places = if value >= 100.0 { 1.0 } else if value >= 10.0 { 10.0 } else { 1000.0 };
+    let places = if value >= 100.0 {
+        1.0
+    } else if value >= 10.0 {
+        10.0
+    } else {
+        1000.0
+    };
     (value * places).round() / places
 }
 

@@ -48,7 +48,12 @@ async fn run(product: &Product, name: &str, bundle: &[u8], report: &mut Report) 
         ("objects_per_second", objects / took.as_secs_f64()),
     ];
     let aim = (name == "enterprise").then(|| (format!("<= {} s", AIM.as_secs()), took <= AIM));
-    report.add(Row { figure: "import", of: format!("{}, ATT&CK {name}", nodes(product.nodes())), values, aim });
+    report.add(Row {
+        figure: "import",
+        of: format!("{}, ATT&CK {name}", nodes(product.nodes())),
+        values,
+        aim,
+    });
 }
 
 /// A file of the shared data folder; a loud line when it is not there.

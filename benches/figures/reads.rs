@@ -28,7 +28,8 @@ pub async fn measure(options: &Options, product: &Product, report: &mut Report) 
     let object = format!("/intel/objects/{OBJECT}");
     for (name, path) in [("stats", "/stats"), ("an object", object.as_str())] {
         let request: Arc<[u8]> = organization.request("GET", path, &[STALE], b"").into();
-        let target = |address: &std::net::SocketAddr| Target { address: *address, request: Arc::clone(&request) };
+        let target =
+            |address: &std::net::SocketAddr| Target { address: *address, request: Arc::clone(&request) };
         let targets: Vec<Target> = product.addresses.iter().map(target).collect();
         for clients in CLIENTS {
             let mut seen = Seen::default();

@@ -30,7 +30,8 @@ pub async fn measure(options: &Options, product: &Product, peer: Option<&Etcd>, 
                     them.merge(load::round(theirs, clients, options.round()).await);
                 }
             }
-            let of = format!("{}, {}", nodes(product.nodes()), clients_at(clients, leader_only, product.nodes()));
+            let of =
+                format!("{}, {}", nodes(product.nodes()), clients_at(clients, leader_only, product.nodes()));
             tell(report, of, clients, us, peer.map(|_| them));
         }
     }

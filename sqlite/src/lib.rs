@@ -56,7 +56,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
@@ -73,7 +73,9 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         assert!(!bytes.windows(14).any(|at| at == b"planted-marker"));
         let read = |key: [u8; 32]| {
-            open(&path, &key, Access::Read).unwrap().query_row("SELECT v FROM t", [], |row| row.get::<_, String>(0))
+            open(&path, &key, Access::Read)
+                .unwrap()
+                .query_row("SELECT v FROM t", [], |row| row.get::<_, String>(0))
         };
         assert_eq!(read([7; 32]).unwrap(), "planted-marker".to_owned());
         assert!(read([8; 32]).is_err());

@@ -33,7 +33,8 @@ pub fn dispatch(
         .map_err(|error| Fault::new(format!("decode the envelope of entry {index}"), error))?;
     let file = envelope.organization;
     let Some(writer) = writers.begin(store, file, envelope.create.as_ref())? else {
-        return answered(Outcome::refused(Refusal::NotFound)).map_err(|stop| halted(index, &envelope.kind, stop));
+        return answered(Outcome::refused(Refusal::NotFound))
+            .map_err(|stop| halted(index, &envelope.kind, stop));
     };
     if index <= writer.state().mark {
         // Applied before a crash; whoever waited for it is gone.
@@ -41,7 +42,8 @@ pub fn dispatch(
     }
     writer.raise(file, envelope.level)?;
     let at = at.max(writer.state().at);
-    let dispatched = apply(writer, &envelope, index, at).map_err(|stop| halted(index, &envelope.kind, stop))?;
+    let dispatched =
+        apply(writer, &envelope, index, at).map_err(|stop| halted(index, &envelope.kind, stop))?;
     writer.advance(index, at);
     Ok(dispatched)
 }
@@ -49,7 +51,9 @@ pub fn dispatch(
 fn halted(index: u64, kind: &str, stop: Stop) -> Fault {
     match stop {
         Stop::Broken(fault) => Fault::new(format!("apply entry {index} ({kind})"), fault),
-        Stop::Refused(refusal) => Fault::found(format!("entry {index} ({kind}): {} outside apply", refusal.code())),
+        Stop::Refused(refusal) => {
+            Fault::found(format!("entry {index} ({kind}): {} outside apply", refusal.code()))
+        }
     }
 }
 
@@ -62,7 +66,9 @@ fn apply(writer: &Writer, envelope: &Envelope, index: u64, at: Millis) -> Result
     }
     let command = commands::find(&envelope.kind, envelope.version).ok_or_else(|| {
         let (kind, version) = (&envelope.kind, envelope.version);
-        Fault::found(format!("entry {index} holds {kind} v{version}, which this binary does not know; upgrade it"))
+        Fault::found(format!(
+            "entry {index} holds {kind} v{version}, which this binary does not know; upgrade it"
+        ))
     })?;
     let salt = from_hex(&envelope.salt).unwrap_or_default();
     let attempt = Attempt {
@@ -80,10 +86,10 @@ fn apply(writer: &Writer, envelope: &Envelope, index: u64, at: Millis) -> Result
     let verdict = (command.run)(&mut cx, envelope.body.get());
     let (notes, sent) = cx.finish();
     let outcome = settle(writer, &attempt, command.trail, verdict, notes, &sent)?;
-    let dispatched = answered(outcome)?;
-    remember(tx, at, envelope.request, &envelope.fingerprint, &dispatched.reply)?;
+    let done = answered(outcome)?;
+    remember(tx, at, envelope.request, &envelope.fingerprint, &done.reply)?;
     let sent_from = (!sent.is_empty()).then_some(envelope.organization);
-    Ok(Dispatched { sent_from, ..dispatched })
+    Ok(Dispatched { sent_from, ..done })
 }
 
 /// Keeps what was written, or takes it back; either way the attempt is on the trail.
@@ -96,7 +102,7 @@ fn settle(
     sent: &[(OutboxId, Sent)],
 ) -> Result<Outcome, Stop> {
     let tx = writer.connection();
-    let (outcome, noted) = match verdict {
+    let (outcome, kept) = match verdict {
         Ok(reply) => {
             writer.release()?;
             store_sent(tx, attempt.at, sent)?;
@@ -109,7 +115,7 @@ fn settle(
         Err(Stop::Broken(fault)) => return Err(Stop::Broken(fault)),
     };
     if trail == Trail::Event {
-        match noted {
+        match kept {
             Ok(notes) => audit::append(tx, attempt, Ok(notes))?,
             Err(refusal) => audit::append(tx, attempt, Err(&refusal))?,
         }

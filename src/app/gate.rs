@@ -31,7 +31,10 @@ impl AppGate {
             return Ok(id);
         }
         let name = name.to_owned();
-        let found = self.cluster.read(&cx.view, OrgId::SYSTEM, move |tx| access::organization_named(tx, &name)).await?;
+        let found = self
+            .cluster
+            .read(&cx.view, OrgId::SYSTEM, move |tx| access::organization_named(tx, &name))
+            .await?;
         found.flatten().ok_or_else(Problem::not_found)
     }
 
@@ -40,8 +43,12 @@ impl AppGate {
     async fn standing(&self, cx: &Cx, organization: OrgId) -> Result<Standing, Problem> {
         let actor = cx.caller.actor.clone();
         match actor {
-            Actor::User { organization: home, role, .. } if home == organization => return Ok(Standing::Member(role)),
-            Actor::Platform { .. } if !organization.is_system() && self.cluster.store().exists(organization) => {
+            Actor::User { organization: home, role, .. } if home == organization => {
+                return Ok(Standing::Member(role));
+            }
+            Actor::Platform { .. }
+                if !organization.is_system() && self.cluster.store().exists(organization) =>
+            {
                 return Ok(Standing::Operator);
             }
             _ => {}
@@ -81,7 +88,12 @@ impl Gate for AppGate {
         Box::pin(self.admit(caller))
     }
 
-    fn locate<'a>(&'a self, cx: &'a Cx, name: &'a str, needs: Permission) -> Later<'a, Result<OrgId, Problem>> {
+    fn locate<'a>(
+        &'a self,
+        cx: &'a Cx,
+        name: &'a str,
+        needs: Permission,
+    ) -> Later<'a, Result<OrgId, Problem>> {
         Box::pin(self.locate(cx, name, needs))
     }
 }

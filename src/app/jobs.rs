@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::Future, time::Duration};
+    future::Future,
+    time::Duration,
+};
 
 use raft::Leadership;
 use tokio::{
@@ -30,7 +32,7 @@ const OUTBOX_EVERY: Duration = Duration::from_secs(1);
 /// How often calls that need no permit are counted.
 const CALLS_EVERY: Duration = Duration::from_secs(1);
 /// How often files are measured and old replies forgotten.
-const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+const UPKEEP_EVERY: Duration = Duration::from_mins(1);
 /// Replies forgotten in one entry.
 const PRUNE_MAX: u32 = 5_000;
 
@@ -91,8 +93,8 @@ async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
 
 /// Looks only into files that changed since the last look: a cold organization costs nothing.
 async fn upkeep(cluster: Cluster) {
-    let mut seen: BTreeMap<OrgId, u64> = cluster.store().list().into_iter().map(|file| (file, 0)).collect();
-    seen.iter_mut().for_each(|(file, mark)| *mark = cluster.store().mark(*file));
+    let marked = |file: OrgId| (file, cluster.store().mark(file));
+    let mut seen: BTreeMap<OrgId, u64> = cluster.store().list().into_iter().map(marked).collect();
     let mut ticks = interval(UPKEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -81,7 +81,8 @@ fn from_raft(marks: &[FileMark]) -> Result<Vec<Mark>, Fault> {
         let key = WrappedKey(String::from_utf8(mark.seal.clone()).ok()?);
         Some(Mark { file, mark: mark.mark, key })
     };
-    let named = |mark: &FileMark| Fault::found(format!("a snapshot names {:?}, which is no file of ours", mark.name));
+    let named =
+        |mark: &FileMark| Fault::found(format!("a snapshot names {:?}, which is no file of ours", mark.name));
     marks.iter().map(|mark| read(mark).ok_or_else(|| named(mark))).collect()
 }
 

@@ -31,7 +31,7 @@ const TRIES_MAX: u32 = 20;
 
 /// Import a STIX 2.1 bundle into an organization.
 #[derive(Debug, Args)]
-pub struct ImportArgs {
+pub(super) struct ImportArgs {
     /// The bundle; `-` reads standard input, `.xz` is unpacked.
     pub file: PathBuf,
     /// A node of the cluster, http://host:port; give several to go on when one fails.
@@ -49,7 +49,7 @@ pub struct ImportArgs {
 }
 
 /// Runs the subcommand. The summary goes to standard output, progress to standard error.
-pub async fn run(args: ImportArgs) -> Result<(), String> {
+pub(super) async fn run(args: ImportArgs) -> Result<(), String> {
     let password = read_password(args.password_file.as_deref())?;
     let file = args.file.clone();
     let bundle = tokio::task::spawn_blocking(move || read_bundle(&file))

@@ -58,7 +58,10 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return failed(&Failure::new(format!("no threads could be started: {error}"), "raise the limits"));
+            return failed(&Failure::new(
+                format!("no threads could be started: {error}"),
+                "raise the limits",
+            ));
         }
     };
     let outcome = runtime

@@ -87,7 +87,13 @@ pub struct Apply<'a> {
 
 impl<'a> Apply<'a> {
     /// The context of one entry.
-    pub fn new(tx: &'a Connection, at: Millis, organization: OrgId, actor: &'a Actor, request: RequestId) -> Self {
+    pub fn new(
+        tx: &'a Connection,
+        at: Millis,
+        organization: OrgId,
+        actor: &'a Actor,
+        request: RequestId,
+    ) -> Self {
         Self { tx, at, organization, actor, request, notes: Vec::new(), sent: Vec::new() }
     }
 
@@ -107,7 +113,13 @@ impl<'a> Apply<'a> {
     /// Adds an event of its own, caused by the command.
     pub fn note_also(&mut self, action: &'static str, resource_type: &'static str, id: &str, changes: Value) {
         let resource_id = Some(id.to_owned());
-        self.notes.push(Note { action: Some(action), resource_type, resource_id, changes, personal: Value::Null });
+        self.notes.push(Note {
+            action: Some(action),
+            resource_type,
+            resource_id,
+            changes,
+            personal: Value::Null,
+        });
     }
 
     /// Sends a command to another file, by the outbox: exactly once, some time after this one commits.

@@ -116,7 +116,11 @@ impl Cluster {
         outcome.answer(index)
     }
 
-    pub(super) async fn propose_sent(&self, ticket: &Ticket, sent: Sent) -> Result<(Outcome, u64), Unanswered> {
+    pub(super) async fn propose_sent(
+        &self,
+        ticket: &Ticket,
+        sent: Sent,
+    ) -> Result<(Outcome, u64), Unanswered> {
         let salt = self.store.keyring().draw::<32>().map_err(Unanswered::Broken)?;
         let envelope = Envelope {
             kind: sent.kind,

@@ -32,8 +32,10 @@ pub fn store_sent(tx: &Connection, at: Millis, sent: &[(OutboxId, Sent)]) -> Res
 fn pending_one(tx: &Connection, id: OutboxId) -> Result<Option<Sent>, Fault> {
     let row: Option<String> =
         tx.prepare_cached(SELECT_ONE)?.query_row([id.to_string()], |row| row.get(0)).optional()?;
-    row.map(|text| serde_json::from_str(&text).map_err(|error| Fault::new(format!("read outbox row {id}"), error)))
-        .transpose()
+    row.map(|text| {
+        serde_json::from_str(&text).map_err(|error| Fault::new(format!("read outbox row {id}"), error))
+    })
+    .transpose()
 }
 
 /// The effects that wait in a file, oldest first.
@@ -54,25 +56,27 @@ impl Cluster {
     pub async fn deliver(&self, from: OrgId, id: OutboxId, effect: Sent) -> Result<Delivered, Unanswered> {
         let ticket = Ticket::delivering(id, effect.actor.clone());
         let (outcome, index) = self.propose_sent(&ticket, effect).await?;
-        self.propose(&Ticket::delivering(id, Actor::System).step("forget"), from, &ForgetSent { id })
-            .await?;
+        self.propose(&Ticket::delivering(id, Actor::System).step("forget"), from, &ForgetSent { id }).await?;
         Ok(Delivered { outcome, index })
     }
 
     /// Delivers one effect of `from` and answers what the other file decided, whoever delivered it.
-    pub async fn await_delivery(&self, from: OrgId, id: OutboxId, to: OrgId) -> Result<Delivered, Unanswered> {
-        let waiting = self.read(&super::View::Session(None), from, move |tx| pending_one(tx, id)).await?.flatten();
-        match waiting {
-            Some(effect) => self.deliver(from, id, effect).await,
-            // The job was quicker. Its request id is answered by now: asking again finds the answer.
-            None => {
-                let ticket = Ticket::delivering(id, Actor::System);
-                let probe = Sent::new(to, None, Actor::System, &ForgetSent { id })
-                    .map_err(|error| Unanswered::Broken(Fault::new("write a command", error)))?;
-                let (outcome, index) = self.propose_sent(&ticket, probe).await?;
-                Ok(Delivered { outcome, index })
-            }
+    pub async fn await_delivery(
+        &self,
+        from: OrgId,
+        id: OutboxId,
+        to: OrgId,
+    ) -> Result<Delivered, Unanswered> {
+        let waiting =
+            self.read(&super::View::Session(None), from, move |tx| pending_one(tx, id)).await?.flatten();
+        if let Some(effect) = waiting {
+            return self.deliver(from, id, effect).await;
         }
+        // The job was quicker. The request id is answered by now: asking again finds the answer.
+        let probe = Sent::new(to, None, Actor::System, &ForgetSent { id })
+            .map_err(|error| Unanswered::Broken(Fault::new("write a command", error)))?;
+        let (outcome, index) = self.propose_sent(&Ticket::delivering(id, Actor::System), probe).await?;
+        Ok(Delivered { outcome, index })
     }
 
     /// Delivers everything that waits in `from`, oldest first.

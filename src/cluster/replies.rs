@@ -65,6 +65,7 @@ impl Command for PruneReplies {
 }
 
 const SELECT: &str = "SELECT fingerprint, outcome FROM spine_replies WHERE request = ?1";
-const INSERT: &str = "INSERT INTO spine_replies (request, at_ms, fingerprint, outcome) VALUES (?1, ?2, ?3, ?4)";
+const INSERT: &str =
+    "INSERT INTO spine_replies (request, at_ms, fingerprint, outcome) VALUES (?1, ?2, ?3, ?4)";
 const PRUNE: &str = "DELETE FROM spine_replies WHERE request IN
     (SELECT request FROM spine_replies WHERE at_ms < ?1 ORDER BY at_ms, request LIMIT ?2)";

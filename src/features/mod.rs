@@ -4,10 +4,10 @@
 //! (every SELECT), `http` (routes), `jobs` (leader-only work). A slice uses another only through the
 //! verbs in its `mod.rs`, and only those above it here.
 
-pub mod audit;
 pub mod access;
-pub mod quotas;
+pub mod audit;
 pub mod identity;
-pub mod organizations;
 pub mod intel;
 pub mod membership;
+pub mod organizations;
+pub mod quotas;

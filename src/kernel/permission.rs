@@ -122,17 +122,15 @@ impl Role {
     /// Whether the role holds the permission in its own organization (for platform administrators: `system`).
     pub fn holds(self, permission: Permission) -> bool {
         match permission {
-            Permission::Anyone => true,
             Permission::SystemOnly => false,
             Permission::RegistryManage | Permission::ClusterManage | Permission::OrganizationPlan => {
                 self == Self::PlatformAdmin
             }
-            Permission::OrganizationRead | Permission::UsageReport => true,
-            Permission::OrganizationUpdate => self >= Self::Admin,
+            Permission::Anyone | Permission::OrganizationRead | Permission::UsageReport => true,
             Permission::IndicatorRead | Permission::IndicatorCreate => self <= Self::Admin,
             Permission::DataExport => self >= Self::SeniorAnalyst && self <= Self::Admin,
             Permission::AuditLogRead | Permission::UserRead => self >= Self::TeamLead,
-            Permission::UserManage => self >= Self::Admin,
+            Permission::UserManage | Permission::OrganizationUpdate => self >= Self::Admin,
             Permission::OrganizationChild => self == Self::Admin,
         }
     }

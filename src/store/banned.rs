@@ -43,7 +43,9 @@ mod tests {
     fn clocks_and_chance_are_errors_on_a_write_connection() {
         let connection = Connection::open_in_memory().unwrap();
         ban(&connection).unwrap();
-        for sql in ["SELECT random()", "SELECT datetime('now')", "SELECT CURRENT_TIMESTAMP", "SELECT changes()"] {
+        for sql in
+            ["SELECT random()", "SELECT datetime('now')", "SELECT CURRENT_TIMESTAMP", "SELECT changes()"]
+        {
             let answer: rusqlite::Result<String> = connection.query_row(sql, [], |row| row.get(0));
             assert!(answer.is_err(), "{sql}");
         }

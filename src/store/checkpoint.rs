@@ -37,7 +37,8 @@ impl Store {
         let connection = open::for_checkpoint(&self.path(file), &*self.key(file)?)?;
         let _alone = lock(&self.checkpointing);
         let (busy, pages): (i64, i64) =
-            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            connection
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if busy != 0 {
             return Err(Fault::found(format!("checkpoint of {file} found another checkpoint running")));
         }

@@ -16,7 +16,8 @@ pub fn digest(tx: &Connection) -> Result<(u64, String), Fault> {
         // Without a key of its own a STRICT table is ordered by all its columns.
         let columns: i64 = tx.query_row(COLUMNS, [&table], |row| row.get(0))?;
         let order: Vec<String> = (1..=columns).map(|column| column.to_string()).collect();
-        let mut statement = tx.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY {}", order.join(", ")))?;
+        let mut statement =
+            tx.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY {}", order.join(", ")))?;
         let width = statement.column_count();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -54,5 +55,6 @@ fn absorb(hash: &mut Context, value: ValueRef<'_>) {
     hash.update(bytes);
 }
 
-const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+const TABLES: &str =
+    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
 const COLUMNS: &str = "SELECT count(*) FROM pragma_table_info(?1)";

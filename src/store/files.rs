@@ -16,7 +16,7 @@ use super::{
     marks::Marks,
     readers::Readers,
     snapshot,
-    writer::Writers,
+    writer::{Writers, peek},
 };
 use crate::kernel::{Fault, FileId};
 
@@ -40,7 +40,8 @@ impl Store {
     /// Opens the store in `root`, completing a snapshot installation that a crash cut short.
     pub fn open(root: &Path, keyring: Arc<Keyring>) -> Result<Self, Fault> {
         let tenants = root.join("tenants");
-        fs::create_dir_all(&tenants).map_err(|error| Fault::new(format!("create {}", tenants.display()), error))?;
+        fs::create_dir_all(&tenants)
+            .map_err(|error| Fault::new(format!("create {}", tenants.display()), error))?;
         snapshot::complete(root)?;
         let store = Self {
             root: root.to_owned(),
@@ -113,9 +114,9 @@ impl Store {
 
     /// The raw key of an existing file.
     pub(super) fn key(&self, file: FileId) -> Result<Zeroizing<[u8; 32]>, Fault> {
-        let wrapped = self.wrapped_key(file)?.ok_or_else(|| {
-            Fault::found(format!("{}: its key file is missing", self.path(file).display()))
-        })?;
+        let wrapped = self
+            .wrapped_key(file)?
+            .ok_or_else(|| Fault::found(format!("{}: its key file is missing", self.path(file).display())))?;
         self.keyring.unwrap_key(file, &wrapped)
     }
 
@@ -128,11 +129,11 @@ impl Store {
     /// Files created after the last checkpoint have no mark on record: their own says it.
     fn find_unmarked(&self) -> Result<(), Fault> {
         for file in snapshot::files_on_disk(&self.root)? {
-            if lock(&self.marks).get(file).is_none() {
-                let state = self.write(|store, writers| writers.peek(store, file))?;
-                if let Some(state) = state {
-                    lock(&self.marks).set(file, state.mark);
-                }
+            if self.exists(file) {
+                continue;
+            }
+            if let Some(state) = peek(self, file)? {
+                lock(&self.marks).set(file, state.mark);
             }
         }
         Ok(())

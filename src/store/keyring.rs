@@ -33,7 +33,8 @@ impl Keyring {
         let Some(text) = read_if_present(path)? else { return Ok(None) };
         let text = Zeroizing::new(text);
         let raw = std::str::from_utf8(&text).ok().and_then(|text| from_hex(text.trim()));
-        let raw = raw.ok_or_else(|| Fault::found(format!("{}: not 64 hexadecimal digits", path.display())))?;
+        let raw =
+            raw.ok_or_else(|| Fault::found(format!("{}: not 64 hexadecimal digits", path.display())))?;
         Self::from_raw(raw).map(Some)
     }
 

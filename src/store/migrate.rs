@@ -24,7 +24,9 @@ pub(super) fn raise(connection: &Connection, file: FileId, from: u32, to: u32) -
     for [every, system, tenant] in STEPS.get(first..last).ok_or_else(unknown)? {
         let own = if file.is_system() { system } else { tenant };
         for script in [every, own] {
-            connection.execute_batch(script).map_err(|error| Fault::new(format!("migrate {file} to {to}"), error))?;
+            connection
+                .execute_batch(script)
+                .map_err(|error| Fault::new(format!("migrate {file} to {to}"), error))?;
         }
     }
     Ok(())
@@ -34,7 +36,8 @@ pub(super) fn raise(connection: &Connection, file: FileId, from: u32, to: u32) -
 pub fn schema(file: FileId) -> Result<String, Fault> {
     let connection = Connection::open_in_memory()?;
     raise(&connection, file, 0, LEVEL)?;
-    let mut statement = connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")?;
+    let mut statement =
+        connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")?;
     let parts = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     Ok(parts.join(";\n\n") + ";\n")
 }

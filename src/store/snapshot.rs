@@ -131,7 +131,8 @@ pub(super) fn complete(root: &Path) -> Result<(), Fault> {
 fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
     let from = staged.join(mark.name());
     let to = root.join(mark.name());
-    let exists = from.try_exists().map_err(|error| Fault::new(format!("look for {}", from.display()), error))?;
+    let exists =
+        from.try_exists().map_err(|error| Fault::new(format!("look for {}", from.display()), error))?;
     if !exists {
         // Taken before the crash; or the staging folder is gone, which opening the file will find.
         return Ok(());

@@ -1,6 +1,6 @@
 //! Write connections: used by apply alone, one transaction per file and batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -48,17 +48,18 @@ impl Writers {
         file: FileId,
         create: Option<&WrappedKey>,
     ) -> Result<Option<&mut Writer>, Fault> {
-        if !self.open.contains_key(&file) {
-            if !store.exists(file) {
-                let Some(key) = create else { return Ok(None) };
-                store.save_key(file, key)?;
-            }
-            self.open.insert(file, Writer::open(store, file)?);
-        }
         self.clock += 1;
-        let used = self.clock;
-        let Some(writer) = self.open.get_mut(&file) else { return Ok(None) };
-        writer.used = used;
+        let writer = match self.open.entry(file) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                if !store.exists(file) {
+                    let Some(key) = create else { return Ok(None) };
+                    store.save_key(file, key)?;
+                }
+                place.insert(Writer::open(store, file)?)
+            }
+        };
+        writer.used = self.clock;
         if !writer.begun {
             writer.execute("BEGIN IMMEDIATE")?;
             writer.begun = true;
@@ -83,11 +84,6 @@ impl Writers {
     }
 
     /// Where a file stands that exists on disk; `None` when it was created and never committed to.
-    pub(super) fn peek(&mut self, store: &Store, file: FileId) -> Result<Option<FileState>, Fault> {
-        let state = Writer::open(store, file)?.state;
-        Ok((state.mark > 0).then_some(state))
-    }
-
     pub(super) fn close_all(&mut self) {
         self.open.clear();
     }
@@ -136,6 +132,9 @@ impl Writer {
     }
 
     /// Moves the watermark; written when the batch commits.
+    ///
+    /// # Panics
+    /// When entries do not come in index order, which would be a bug beneath.
     pub fn advance(&mut self, mark: u64, at: Millis) {
         assert!(mark > self.state.mark, "entries reach a file in index order");
         self.state.mark = mark;
@@ -199,6 +198,12 @@ fn read_state(connection: &Connection) -> Result<FileState, Fault> {
         })
         .optional()?;
     Ok(state.unwrap_or_default())
+}
+
+/// Where a file stands that lies on disk; `None` when it was created and never committed to.
+pub(super) fn peek(store: &Store, file: FileId) -> Result<Option<FileState>, Fault> {
+    let state = Writer::open(store, file)?.state;
+    Ok((state.mark > 0).then_some(state))
 }
 
 /// The mark a copy of a file carries.

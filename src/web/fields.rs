@@ -19,9 +19,8 @@ pub struct Fields {
 impl Fields {
     /// Reads a body that must be a JSON object.
     pub(super) fn parse(version: Version, body: &[u8]) -> Result<Self, Problem> {
-        let value: Value = serde_json::from_slice(body).map_err(|error| {
-            Problem::malformed(format!("the body is not JSON: {error}"))
-        })?;
+        let value: Value = serde_json::from_slice(body)
+            .map_err(|error| Problem::malformed(format!("the body is not JSON: {error}")))?;
         match value {
             Value::Object(object) => Ok(Self::new(version, String::new(), object)),
             _ => Err(Problem::field("", "must be a JSON object")),
@@ -104,7 +103,8 @@ impl Fields {
     }
 
     fn note_unknown(&mut self) {
-        let unknown: Vec<String> = self.object.keys().filter(|key| !self.read.contains(*key)).cloned().collect();
+        let unknown: Vec<String> =
+            self.object.keys().filter(|key| !self.read.contains(*key)).cloned().collect();
         for key in unknown {
             self.wrong(&key, "is not a field of this request".to_owned());
         }

@@ -59,5 +59,10 @@ pub trait Gate: Send + Sync + 'static {
     fn admit<'a>(&'a self, caller: &'a Caller) -> Later<'a, Result<Admitted, Problem>>;
 
     /// Finds the organization that `name` (an id, a slug or `me`) stands for and refuses early.
-    fn locate<'a>(&'a self, cx: &'a Cx, name: &'a str, needs: Permission) -> Later<'a, Result<OrgId, Problem>>;
+    fn locate<'a>(
+        &'a self,
+        cx: &'a Cx,
+        name: &'a str,
+        needs: Permission,
+    ) -> Later<'a, Result<OrgId, Problem>>;
 }

@@ -58,13 +58,17 @@ pub(super) fn view(headers: &HeaderMap) -> Result<View, Problem> {
     let index = match text(headers, "x-log-index").map(str::parse) {
         None => None,
         Some(Ok(index)) => Some(index),
-        Some(Err(_)) => return Err(Problem::malformed("X-Log-Index must be a number that this server answered")),
+        Some(Err(_)) => {
+            return Err(Problem::malformed("X-Log-Index must be a number that this server answered"));
+        }
     };
     match text(headers, "x-consistency").unwrap_or("session") {
         "strong" => Ok(View::Strong),
         "session" => Ok(View::Session(index)),
         "stale" => Ok(View::Local),
-        other => Err(Problem::malformed(format!("X-Consistency is {other:?}; send strong, session or stale"))),
+        other => {
+            Err(Problem::malformed(format!("X-Consistency is {other:?}; send strong, session or stale")))
+        }
     }
 }
 

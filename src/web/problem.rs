@@ -65,7 +65,8 @@ impl Problem {
 
     /// 422: well-formed but invalid; every bad field is listed.
     pub fn invalid(errors: &[FieldError]) -> Self {
-        let list = errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("; ");
+        let list =
+            errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("; ");
         Self::new(422, "invalid", "Some fields are invalid", list).with("errors", json!(errors))
     }
 
@@ -96,7 +97,9 @@ pub fn describe(refusal: &Refusal) -> Problem {
         Refusal::Invalid { errors } => Problem::invalid(errors),
         Refusal::PermissionDenied { required, role } => denied(required, role),
         Refusal::QuotaExceeded { resource, usage, quota, requested } => {
-            let detail = format!("Quota exceeded for {resource}: {usage} of {quota} in use, {requested} more asked for");
+            let detail = format!(
+                "Quota exceeded for {resource}: {usage} of {quota} in use, {requested} more asked for"
+            );
             Problem::new(403, "quota_exceeded", "The plan's quota is reached", detail)
                 .with("resource", resource.as_str())
                 .with("usage", *usage)
@@ -118,7 +121,8 @@ pub fn describe(refusal: &Refusal) -> Problem {
         }
         Refusal::UsageExceedsPlan { overages } => {
             let names = overages.iter().map(|over| over.resource.as_str()).collect::<Vec<_>>().join(", ");
-            let detail = format!("present use exceeds the new plan: {names}; reduce it, or accept the overage");
+            let detail =
+                format!("present use exceeds the new plan: {names}; reduce it, or accept the overage");
             Problem::new(409, "usage_exceeds_plan", "Present use exceeds the new plan", detail)
                 .with("overages", json!(overages))
         }
@@ -134,16 +138,20 @@ fn describe_conflict(refusal: &Refusal) -> Problem {
         Refusal::EmailTaken => {
             conflict("email_taken", "The e-mail address is taken", "a user of this organization has it")
         }
-        Refusal::VersionMismatch { current } => {
-            Problem::new(412, "version_mismatch", "It has changed since you read it", "read it again, then retry")
-                .with("current", *current)
-        }
+        Refusal::VersionMismatch { current } => Problem::new(
+            412,
+            "version_mismatch",
+            "It has changed since you read it",
+            "read it again, then retry",
+        )
+        .with("current", *current),
         Refusal::WrongState { state } => {
             let detail = format!("its state is {state}");
             conflict("wrong_state", "Its state does not allow this", &detail).with("state", state.as_str())
         }
         Refusal::ObjectConflict { id, version } => {
-            let detail = format!("{id} of {version} is already there with other content; give it a newer `modified`");
+            let detail =
+                format!("{id} of {version} is already there with other content; give it a newer `modified`");
             conflict("object_conflict", "The object is already there with other content", &detail)
                 .with("object", id.as_str())
                 .with("version", version.as_str())
@@ -168,7 +176,9 @@ fn describe_conflict(refusal: &Refusal) -> Problem {
 
 fn denied(required: &str, role: &str) -> Problem {
     let detail = format!("the role {role} does not hold {required}; ask an administrator");
-    Problem::new(403, "permission_denied", "You may not do this", detail).with("required", required).with("role", role)
+    Problem::new(403, "permission_denied", "You may not do this", detail)
+        .with("required", required)
+        .with("role", role)
 }
 
 impl From<Refusal> for Problem {
@@ -186,7 +196,8 @@ impl From<Unanswered> for Problem {
                 Self::new(503, "no_quorum", "The cluster has no quorum", detail).retry_after(1)
             }
             Unanswered::OutcomeUnknown => {
-                let detail = "it may or may not have been done; retry with the same X-Request-Id or Idempotency-Key";
+                let detail =
+                    "it may or may not have been done; retry with the same X-Request-Id or Idempotency-Key";
                 Self::new(503, "outcome_unknown", "The outcome is unknown", detail).retry_after(1)
             }
             Unanswered::Halted => {

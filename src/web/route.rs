@@ -90,7 +90,10 @@ impl Route {
         needs: Needs,
         handler: impl Fn(Cx) -> Later<'static, Result<Reply, Problem>> + Send + Sync + 'static,
     ) -> Self {
-        Self { paths: vec![(Version::V1, path)], ..Self::v2(method, path, operation, summary, needs, handler) }
+        Self {
+            paths: vec![(Version::V1, path)],
+            ..Self::v2(method, path, operation, summary, needs, handler)
+        }
     }
 
     /// The same route in v1 as well.

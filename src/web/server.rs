@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Admitted, Caller, Cx, Gate, Method, Needs, Problem, Reply, Route, Version, clock::now, headers, reply::Content,
+    Admitted, Caller, Cx, Gate, Method, Needs, Problem, Reply, Route, Version, clock::now, headers,
+    reply::Content,
 };
 use crate::{
     cluster::{Cluster, Ticket},
@@ -34,24 +35,24 @@ pub struct Frame {
 }
 
 /// How long a body may take to arrive.
-const BODY_WITHIN: Duration = Duration::from_secs(60);
+const BODY_WITHIN: Duration = Duration::from_mins(1);
 
 /// The server of a table of routes.
-pub fn router(frame: Arc<Frame>, routes: Vec<Route>) -> Router {
+pub fn router(frame: Arc<Frame>, table: Vec<Route>) -> Router {
     let mut router = Router::new();
-    for route in routes {
-        let route = Arc::new(route);
-        for (version, path) in &route.paths {
+    for entry in table {
+        let entry = Arc::new(entry);
+        for (version, path) in &entry.paths {
             let path = format!("{}{path}", version.prefix());
-            router = router.route(&path, serve(&frame, &route, *version));
+            router = router.route(&path, serve(&frame, &entry, *version));
         }
     }
-    router.fallback(|request: Request| async move { refuse(&request, Problem::not_found()) }).method_not_allowed_fallback(
-        |request: Request| async move {
+    router
+        .fallback(|request: Request| async move { refuse(&request, Problem::not_found()) })
+        .method_not_allowed_fallback(|request: Request| async move {
             let detail = format!("{} is not served here; see the API description", request.method());
             refuse(&request, Problem::new(405, "method_not_allowed", "The method is not allowed", detail))
-        },
-    )
+        })
 }
 
 fn serve(frame: &Arc<Frame>, route: &Arc<Route>, version: Version) -> MethodRouter {
@@ -66,7 +67,8 @@ fn serve(frame: &Arc<Frame>, route: &Arc<Route>, version: Version) -> MethodRout
     on(filter, move |parameters: RawPathParams, request: Request| {
         let (frame, route) = (Arc::clone(&frame), Arc::clone(&route));
         async move {
-            let parameters = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let parameters =
+                parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             Ok::<_, Infallible>(answer(frame, &route, version, parameters, request).await)
         }
     })
@@ -142,7 +144,9 @@ async fn receive(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<By
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::malformed("the body broke off before its end")),
-        Err(_) => Err(Problem::new(408, "request_timeout", "The body took too long", "send it within 60 seconds")),
+        Err(_) => {
+            Err(Problem::new(408, "request_timeout", "The body took too long", "send it within 60 seconds"))
+        }
     }
 }
 
@@ -173,7 +177,9 @@ fn render(reply: Reply, version: Version, limit: u32) -> Response<Body> {
         Content::Page(page) => {
             let cursor = page.next.map(|key| to_hex(key.as_bytes()));
             let view = match version {
-                Version::V1 => json!({ "data": page.rows, "pagination": { "limit": limit, "nextCursor": cursor } }),
+                Version::V1 => {
+                    json!({ "data": page.rows, "pagination": { "limit": limit, "nextCursor": cursor } })
+                }
                 Version::V2 => json!({ "data": page.rows, "next_cursor": cursor }),
             };
             (Some("application/json"), Body::from(view.to_string()))
@@ -194,7 +200,8 @@ fn render(reply: Reply, version: Version, limit: u32) -> Response<Body> {
 
 /// A body that ends early breaks the connection: half an export must not look whole.
 fn streamed(parts: mpsc::Receiver<Result<Bytes, std::io::Error>>) -> axum::body::Body {
-    let stream = futures_util::stream::unfold(parts, |mut parts| async move { Some((parts.recv().await?, parts)) });
+    let stream =
+        futures_util::stream::unfold(parts, |mut parts| async move { Some((parts.recv().await?, parts)) });
     Body::from_stream(stream)
 }
 

@@ -29,7 +29,9 @@ pub fn integer(min: i64, max: i64) -> impl FnOnce(&Value) -> Result<i64, String>
 
 /// Text that a type understands; `expected` says what would be right.
 pub fn parsed<T: FromStr>(expected: &'static str) -> impl FnOnce(&Value) -> Result<T, String> {
-    move |value| value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| format!("must be {expected}"))
+    move |value| {
+        value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| format!("must be {expected}"))
+    }
 }
 
 /// One of a few words.
@@ -48,7 +50,11 @@ pub fn list<T>(
     move |value| {
         let items = value.as_array().filter(|items| items.len() <= max);
         let items = items.ok_or_else(|| format!("must be a list of at most {max}"))?;
-        items.iter().enumerate().map(|(at, value)| item(value).map_err(|why| format!("item {at} {why}"))).collect()
+        items
+            .iter()
+            .enumerate()
+            .map(|(at, value)| item(value).map_err(|why| format!("item {at} {why}")))
+            .collect()
     }
 }
 
@@ -57,7 +63,9 @@ pub fn email(value: &Value) -> Result<String, String> {
     let wrong = || "must be an e-mail address".to_owned();
     let text = value.as_str().ok_or_else(wrong)?.to_lowercase();
     let (local, domain) = text.rsplit_once('@').ok_or_else(wrong)?;
-    let plain = |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_control() || c.is_whitespace() || c == '@');
+    let plain = |part: &str| {
+        !part.is_empty() && !part.chars().any(|c| c.is_control() || c.is_whitespace() || c == '@')
+    };
     let sound = text.len() <= 254 && local.len() <= 64 && plain(local) && plain(domain);
     if sound { Ok(text) } else { Err(wrong()) }
 }

@@ -12,10 +12,17 @@ fn every_change_and_every_refusal_is_an_event_of_its_organization() {
     org.admin.post(&org.path("/usage"), &json!({ "resource": "max_feeds", "amount": 3 }));
     org.admin.post(&org.path("/usage"), &json!({ "resource": "max_feeds", "amount": 99 }));
     let events = org.admin.get(&org.path("/audit-events?limit=200"));
-    let told: Vec<(String, String)> = events.json["data"].as_array().unwrap().iter().rev().map(|row| {
-        let of = |pointer: &str| row.pointer(pointer).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
-        (of("/event/action"), of("/event/outcome"))
-    }).collect();
+    let told: Vec<(String, String)> = events.json["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|row| {
+            let of =
+                |pointer: &str| row.pointer(pointer).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+            (of("/event/action"), of("/event/outcome"))
+        })
+        .collect();
     let expected = [
         ("organizations.provision", "success"),
         ("organizations.provision", "success"),
@@ -23,7 +30,8 @@ fn every_change_and_every_refusal_is_an_event_of_its_organization() {
         ("quotas.report_usage", "success"),
         ("quotas.report_usage", "refused"),
     ];
-    let told: Vec<(&str, &str)> = told.iter().map(|(action, outcome)| (action.as_str(), outcome.as_str())).collect();
+    let told: Vec<(&str, &str)> =
+        told.iter().map(|(action, outcome)| (action.as_str(), outcome.as_str())).collect();
     assert_eq!(told, expected);
     let newest = &events.json["data"][0];
     assert_eq!(newest["event"]["reason"]["code"], "quota_exceeded");
@@ -39,7 +47,10 @@ fn the_leaf_is_canonical_and_its_personal_fields_are_committed_to() {
     for row in events.json["data"].as_array().unwrap() {
         let canonical = serde_json_canonicalizer::to_string(&row["event"]).unwrap();
         assert!(events.body.contains(&canonical), "the leaf is not served as it is hashed: {canonical}");
-        assert_eq!(row["event"]["personal"].as_str().map(str::len), (!row["personal"].is_null()).then_some(64));
+        assert_eq!(
+            row["event"]["personal"].as_str().map(str::len),
+            (!row["personal"].is_null()).then_some(64)
+        );
     }
 }
 

@@ -14,8 +14,17 @@ fn every_bad_field_is_listed_at_once() {
     assert_eq!(answer.status, 422);
     let mut bad = pointers(&answer);
     bad.sort();
-    let expected = ["/admin/email", "/admin/password", "/admin/shoe", "/billing_email", "/colour", "/domain",
-                    "/name", "/plan", "/slug"];
+    let expected = [
+        "/admin/email",
+        "/admin/password",
+        "/admin/shoe",
+        "/billing_email",
+        "/colour",
+        "/domain",
+        "/name",
+        "/plan",
+        "/slug",
+    ];
     assert_eq!(bad, expected);
     assert_eq!(platform.get("/api/v2/organizations").json["data"], json!([]));
 }
@@ -26,7 +35,9 @@ fn malformed_requests_are_named_and_never_a_server_error() {
     let platform = world.platform();
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     let large = vec![b' '; 2 << 20];
-    let post = |body: &[u8], headers: &[(&str, &str)]| platform.send("POST", "/api/v2/organizations", Some(body), headers);
+    let post = |body: &[u8], headers: &[(&str, &str)]| {
+        platform.send("POST", "/api/v2/organizations", Some(body), headers)
+    };
     let cases: [(&str, &[u8], &[(&str, &str)], u16); 9] = [
         ("not JSON", b"{", &[], 400),
         ("not UTF-8", b"\"\xff\"", &[], 400),
@@ -45,9 +56,14 @@ fn malformed_requests_are_named_and_never_a_server_error() {
             assert_problem(&answer.json, what);
         }
     }
-    for (path, status) in [("/api/v2/nothing", 404), ("/api/v2/organizations?limit=0", 422),
-        ("/api/v2/organizations?limit=1&limit=2", 422), ("/api/v2/organizations?cursor=zz", 422),
-        ("/api/v2/organizations?%ff=1", 422), ("/api/v2/organizations/%00", 404)] {
+    for (path, status) in [
+        ("/api/v2/nothing", 404),
+        ("/api/v2/organizations?limit=0", 422),
+        ("/api/v2/organizations?limit=1&limit=2", 422),
+        ("/api/v2/organizations?cursor=zz", 422),
+        ("/api/v2/organizations?%ff=1", 422),
+        ("/api/v2/organizations/%00", 404),
+    ] {
         let answer = platform.get(path);
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
         assert_problem(&answer.json, path);

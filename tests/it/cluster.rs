@@ -43,7 +43,12 @@ fn the_main_job_works_at_every_node() {
         // Its own write, at the next node, without a word of where it was made.
         let next = org.admin.at(&demo.urls[(node + 1) % 3]);
         assert_eq!(next.get(&org.path("/stats")).json["usage"]["active_cases"], node + 1);
-        let imported = admin.send("POST", &org.path("/intel/bundles"), Some(&bundle), &[("content-type", "application/json")]);
+        let imported = admin.send(
+            "POST",
+            &org.path("/intel/bundles"),
+            Some(&bundle),
+            &[("content-type", "application/json")],
+        );
         assert!([200, 201].contains(&imported.unwrap().status));
         assert_eq!(next.get(&org.path("/intel/export")).status, 200);
         assert_eq!(next.get(&org.path("/audit-events")).status, 200);
@@ -131,7 +136,9 @@ fn nothing_acknowledged_is_lost_or_doubled_over_many_kills_and_all_nodes_end_equ
         }
         for round in 0..rounds {
             let before = kept.load(Ordering::SeqCst);
-            await_condition("writes to go on", Duration::from_secs(60), || kept.load(Ordering::SeqCst) > before + 5);
+            await_condition("writes to go on", Duration::from_secs(60), || {
+                kept.load(Ordering::SeqCst) > before + 5
+            });
             let leader = demo.leader(&platform);
             match round % 3 {
                 0 => demo.kill(leader),
@@ -161,7 +168,8 @@ fn assert_equal_files(demo: &Demo, platform: &Caller, org: &Organization) {
                 digests.entry(file).or_default().push(digest);
             }
         }
-        digests.len() == 2 && digests.values().all(|of| of.len() == 3 && of.iter().all(|digest| *digest == of[0]))
+        digests.len() == 2
+            && digests.values().all(|of| of.len() == 3 && of.iter().all(|digest| *digest == of[0]))
     });
     assert!(digests.contains_key(&org.id));
 }

@@ -32,7 +32,8 @@ fn objects(bundle: &str) -> BTreeMap<(String, String), Value> {
 fn our_own_bundle_goes_in_is_found_and_comes_out_identical() {
     let world = World::one_node();
     let org = world.organization("acme", "enterprise");
-    let bundle = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/bundle.json")).unwrap();
+    let bundle =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/bundle.json")).unwrap();
     let done = import(&org.admin, &org.path(""), bundle.as_bytes());
     assert_eq!((done.status, done.json["state"].as_str()), (201, Some("done")), "{}", done.body);
     let out = org.admin.get(&org.path("/intel/export"));
@@ -62,15 +63,23 @@ fn attack_for_industrial_control_systems_round_trips_and_counts_to_its_quotas() 
     assert_eq!(usage["campaigns"], of_type("campaign"));
     assert_eq!(usage["threat_actors"], of_type("threat-actor") + of_type("intrusion-set"));
 
-    let find = |query: &str| org.admin.get(&org.path(&format!("/intel/objects?{query}"))).json["data"].clone();
+    let find =
+        |query: &str| org.admin.get(&org.path(&format!("/intel/objects?{query}"))).json["data"].clone();
     assert_eq!(find("external_id=T0800")[0]["name"], "Activate Firmware Update Mode");
     assert_eq!(find("type=campaign&limit=200").as_array().unwrap().len(), of_type("campaign"));
     let named = find("name_prefix=Activate");
-    assert!(named.as_array().unwrap().iter().all(|object| object["name"].as_str().unwrap().starts_with("Activate")));
+    assert!(
+        named
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|object| object["name"].as_str().unwrap().starts_with("Activate"))
+    );
     let one = named[0]["id"].as_str().unwrap();
     assert_eq!(find(&format!("id={one}"))[0], named[0]);
     let since = "2025-01-01T00:00:00Z";
-    let late = expected.values().filter(|object| object["modified"].as_str().is_some_and(|at| at > since)).count();
+    let late =
+        expected.values().filter(|object| object["modified"].as_str().is_some_and(|at| at > since)).count();
     assert_eq!(count_all(&org.admin, &org.path(&format!("/intel/objects?modified_after={since}"))), late);
 }
 
@@ -94,7 +103,8 @@ fn campaign(number: usize) -> Value {
 }
 
 fn bundle_of(objects: &[Value]) -> Vec<u8> {
-    let bundle = json!({ "type": "bundle", "id": "bundle--00000000-0000-4000-8000-000000000000", "objects": objects });
+    let bundle =
+        json!({ "type": "bundle", "id": "bundle--00000000-0000-4000-8000-000000000000", "objects": objects });
     bundle.to_string().into_bytes()
 }
 
@@ -126,7 +136,12 @@ fn bad_bundles_are_named_and_leave_nothing() {
         ("an id of another form", bundle_of(&[unnamed]), 422),
         ("one id, two contents", bundle_of(&[campaign(1), other.clone()]), 422),
         ("not objects", bundle_of(&[json!(7)]), 422),
-        ("deep", format!("{{\"type\":\"bundle\",\"id\":{}1{}}}", "[".repeat(90_000), "]".repeat(90_000)).into_bytes(), 400),
+        (
+            "deep",
+            format!("{{\"type\":\"bundle\",\"id\":{}1{}}}", "[".repeat(90_000), "]".repeat(90_000))
+                .into_bytes(),
+            400,
+        ),
     ];
     for (what, bundle, status) in cases {
         let answer = import(&org.admin, &org.path(""), &bundle);

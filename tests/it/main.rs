@@ -5,6 +5,9 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::pedantic,
+    clippy::disallowed_methods,
+    unreachable_pub,
     missing_docs
 )]
 

@@ -12,7 +12,8 @@ const NOWHERE: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// Routes without `{org}` that a stranger may still not use on another organization: they answer for the
 /// caller's own. Everything else must be in the matrix.
-const OWN: &[&str] = &["logIn", "whoAmI", "createOrganization", "listOrganizations", "listAuditLogs", "getAuditLog"];
+const OWN: &[&str] =
+    &["logIn", "whoAmI", "createOrganization", "listOrganizations", "listAuditLogs", "getAuditLog"];
 /// Routes of the installation, for platform administrators.
 const INSTALLATION: &[&str] = &["createJoinToken", "getCluster", "getDigests"];
 
@@ -21,7 +22,9 @@ fn body_for(operation: &str) -> &'static str {
         "reportUsage" => r#"{"resource":"max_feeds","amount":1}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
-        "importBundle" => r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":[]}"#,
+        "importBundle" => {
+            r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":[]}"#
+        }
         _ => "{}",
     }
 }
@@ -62,14 +65,22 @@ fn nobody_learns_of_another_organization_and_nothing_is_written() {
             for org in [victim.id.as_str(), "victim"] {
                 for path in paths(route, org) {
                     let answer = caller.send(route.method.name(), &path, body(route), &[]).unwrap();
-                    assert_eq!(answer.status, *status, "{name} {} {path}: {}", route.method.name(), answer.body);
+                    assert_eq!(
+                        answer.status,
+                        *status,
+                        "{name} {} {path}: {}",
+                        route.method.name(),
+                        answer.body
+                    );
                     let known = answer.body.contains(&victim.id) || answer.body.contains("victim.test");
                     assert!(!known, "{name} learns of the victim from {path}: {}", answer.body);
                 }
             }
         }
         // Up and sideways in the tree: as foreign as any other.
-        for (name, caller, org) in [("child", &child.admin, &stranger.id), ("sibling", &sibling.admin, &stranger.id)] {
+        for (name, caller, org) in
+            [("child", &child.admin, &stranger.id), ("sibling", &sibling.admin, &stranger.id)]
+        {
             for path in paths(route, org) {
                 let answer = caller.send(route.method.name(), &path, body(route), &[]).unwrap();
                 assert_eq!(answer.status, 404, "{name} {} {path}: {}", route.method.name(), answer.body);
@@ -101,8 +112,16 @@ fn a_platform_administrator_operates_organizations_and_reads_none_of_their_conte
     let world = World::one_node();
     let org = world.organization("acme", "enterprise");
     let platform = world.platform();
-    for (path, status) in [("", 200), ("/quotas", 200), ("/stats", 200), ("/audit-events", 403),
-        ("/intel/objects", 403), ("/intel/export", 403), ("/intel/imports", 403), ("/users", 403)] {
+    for (path, status) in [
+        ("", 200),
+        ("/quotas", 200),
+        ("/stats", 200),
+        ("/audit-events", 403),
+        ("/intel/objects", 403),
+        ("/intel/export", 403),
+        ("/intel/imports", 403),
+        ("/users", 403),
+    ] {
         assert_eq!(platform.get(&org.path(path)).status, status, "{path}");
     }
     assert_eq!(org.admin.get("/api/v2/cluster").status, 404);

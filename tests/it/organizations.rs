@@ -27,7 +27,8 @@ fn a_tree_of_organizations_is_created_and_seen_by_those_who_may() {
 #[test]
 fn an_administrator_creates_a_child_of_its_own_organization_and_of_no_other() {
     let world = World::one_node();
-    let (parent, other) = (world.organization("parent-co", "enterprise"), world.organization("other-co", "free"));
+    let (parent, other) =
+        (world.organization("parent-co", "enterprise"), world.organization("other-co", "free"));
     let body = |slug: &str, above: &str| {
         json!({ "name": slug, "slug": slug, "domain": format!("{slug}.test"), "plan": "free",
                 "billingEmail": "b@x.test", "parentOrganizationId": above })
@@ -36,7 +37,10 @@ fn an_administrator_creates_a_child_of_its_own_organization_and_of_no_other() {
     assert_eq!(created.status, 201, "{}", created.body);
     assert_eq!(created.json["parentOrganizationId"], json!(parent.id));
     assert!(created.header("location").is_some());
-    assert_eq!(code(&parent.admin.post("/api/v1/phase7/organizations", &body("kid-one", &parent.id))), "slug_taken");
+    assert_eq!(
+        code(&parent.admin.post("/api/v1/phase7/organizations", &body("kid-one", &parent.id))),
+        "slug_taken"
+    );
     assert_eq!(parent.admin.post("/api/v1/phase7/organizations", &body("kid-two", &other.id)).status, 404);
     let rootless = json!({ "name": "x", "slug": "kid-six", "domain": "k.test", "plan": "free", "billingEmail": "b@x.test" });
     assert_eq!(parent.admin.post("/api/v1/phase7/organizations", &rootless).status, 403);
@@ -47,7 +51,8 @@ fn slug_and_domain_are_unique_and_the_same_key_is_answered_once() {
     let world = World::one_node();
     let platform = world.platform();
     let body = |slug: &str, domain: &str| {
-        json!({ "name": "N", "slug": slug, "domain": domain, "plan": "free", "billing_email": "b@x.test" }).to_string()
+        json!({ "name": "N", "slug": slug, "domain": domain, "plan": "free", "billing_email": "b@x.test" })
+            .to_string()
     };
     let send = |key: &str, body: &str| {
         let headers = [("idempotency-key", key)];
@@ -71,14 +76,16 @@ fn a_change_honours_if_match_and_refuses_what_follows_from_the_plan() {
     let shown = org.admin.get(&path);
     let tag = shown.header("etag").unwrap().to_owned();
     let change = json!({ "name": "Renamed", "settings": { "timezone": "Europe/Paris" } }).to_string();
-    let put = |tag: &str| org.admin.send("PUT", &path, Some(change.as_bytes()), &[("if-match", tag)]).unwrap();
+    let put =
+        |tag: &str| org.admin.send("PUT", &path, Some(change.as_bytes()), &[("if-match", tag)]).unwrap();
     let changed = put(&tag);
     assert_eq!((changed.status, changed.json["name"].as_str()), (200, Some("Renamed")));
     assert_eq!(changed.json["settings"]["timezone"], "Europe/Paris");
     assert_eq!(changed.json["settings"]["dateFormat"], "YYYY-MM-DD");
     assert_eq!(put(&tag).status, 412);
 
-    let refused = org.admin.put(&path, &json!({ "plan": "enterprise", "quotas": {}, "retentionDays": 0, "nope": 1 }));
+    let refused =
+        org.admin.put(&path, &json!({ "plan": "enterprise", "quotas": {}, "retentionDays": 0, "nope": 1 }));
     assert_eq!(refused.status, 422);
     assert_eq!(pointers(&refused), ["/plan", "/quotas", "/retentionDays", "/nope"]);
     let over = org.admin.put(&path, &json!({ "retentionDays": 181 }));
@@ -90,7 +97,9 @@ fn a_downgrade_below_use_needs_consent_and_then_freezes_growth() {
     let world = World::one_node();
     let org = world.organization("acme", "starter");
     let platform = world.platform();
-    let report = |amount: i64| org.admin.post(&org.path("/usage"), &json!({ "resource": "max_feeds", "amount": amount }));
+    let report = |amount: i64| {
+        org.admin.post(&org.path("/usage"), &json!({ "resource": "max_feeds", "amount": amount }))
+    };
     assert_eq!(report(7).status, 200);
     let refused = platform.post(&org.path("/plan"), &json!({ "plan": "free" }));
     assert_eq!((refused.status, code(&refused)), (409, "usage_exceeds_plan"));
@@ -98,7 +107,9 @@ fn a_downgrade_below_use_needs_consent_and_then_freezes_growth() {
     let forced = platform.post(&org.path("/plan"), &json!({ "plan": "free", "accept_overage": true }));
     assert_eq!((forced.status, forced.json["plan"].as_str()), (200, Some("free")));
     assert_eq!(forced.json["usage"]["active_feeds"], 7);
-    let usage = |amount: i64| platform.post(&org.path("/usage"), &json!({ "resource": "max_feeds", "amount": amount }));
+    let usage = |amount: i64| {
+        platform.post(&org.path("/usage"), &json!({ "resource": "max_feeds", "amount": amount }))
+    };
     assert_eq!(code(&usage(1)), "quota_exceeded");
     assert_eq!(usage(-6).status, 200);
     assert_eq!(usage(1).status, 200);

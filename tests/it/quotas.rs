@@ -17,8 +17,10 @@ fn with_n_left_n_takes_succeed_however_many_clients_race() {
     });
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 5);
     assert_eq!(statuses.iter().filter(|status| **status == 403).count(), 27);
-    let check = platform.get(&format!("/api/v1/phase7/organizations/{}/quotas?resource=maxWorkflows", org.id));
-    let expected = json!({ "allowed": false, "reason": "Quota exceeded for maxWorkflows", "usage": 5, "quota": 5 });
+    let check =
+        platform.get(&format!("/api/v1/phase7/organizations/{}/quotas?resource=maxWorkflows", org.id));
+    let expected =
+        json!({ "allowed": false, "reason": "Quota exceeded for maxWorkflows", "usage": 5, "quota": 5 });
     assert_eq!(check.json, expected);
 }
 
@@ -30,7 +32,8 @@ fn seats_count_users_that_exist_and_the_next_one_is_refused() {
         let body = json!({ "email": format!("u{seat}@acme.test"), "role": "analyst" });
         assert_eq!(org.admin.post(&org.path("/users"), &body).status, 201);
     }
-    let refused = org.admin.post(&org.path("/users"), &json!({ "email": "u11@acme.test", "role": "analyst" }));
+    let refused =
+        org.admin.post(&org.path("/users"), &json!({ "email": "u11@acme.test", "role": "analyst" }));
     assert_eq!((refused.status, code(&refused)), (403, "quota_exceeded"));
     assert_eq!(refused.json["resource"], "maxUsers");
     assert_eq!((&refused.json["usage"], &refused.json["quota"]), (&json!(10), &json!(10)));
@@ -51,7 +54,12 @@ fn all_sixteen_quotas_are_reported_and_a_crossing_warns_once() {
         assert_eq!(org.admin.post(&org.path("/usage"), &body).status, 200);
     }
     let warnings = org.admin.get(&org.path("/audit-events?action=quotas.warning"));
-    let percents: Vec<_> = warnings.json["data"].as_array().unwrap().iter().map(|e| e["event"]["changes"]["percent"].clone()).collect();
+    let percents: Vec<_> = warnings.json["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["event"]["changes"]["percent"].clone())
+        .collect();
     assert_eq!(percents, [json!(90), json!(90), json!(80)]);
 }
 
@@ -73,7 +81,9 @@ fn more_calls_than_the_plan_allows_are_refused_until_the_minute_is_over() {
 fn what_the_server_measures_cannot_be_reported() {
     let world = World::one_node();
     let org = world.organization("acme", "starter");
-    for resource in ["maxStorageGB", "maxRetentionDays", "maxAPICallsPerMinute", "maxAPICallsPerDay", "maxNothing"] {
+    for resource in
+        ["maxStorageGB", "maxRetentionDays", "maxAPICallsPerMinute", "maxAPICallsPerDay", "maxNothing"]
+    {
         let answer = org.admin.post(&org.path("/usage"), &json!({ "resource": resource, "amount": 1 }));
         assert_eq!(answer.status, 422, "{resource}: {}", answer.body);
     }

@@ -57,7 +57,9 @@ fn run(page: &Page) -> String {
             Step::Deliver(file) => world.deliver(file),
             Step::Ask(ask) => world.ask(ask),
         };
-        observed.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        for line in &observed {
+            text.extend([line, "\n"]);
+        }
     }
     world.verify_trails();
     text

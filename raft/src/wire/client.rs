@@ -1,7 +1,7 @@
 //! The asking side: one task per connection, reconnecting on demand.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     future::poll_fn,
     io,
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -218,7 +218,7 @@ async fn refuse_until(until: Instant, queue: &mut mpsc::UnboundedReceiver<Reques
 struct Session {
     pipe: Pipe<TlsStream<TcpStream>>,
     group: GroupId,
-    asked: HashMap<u64, oneshot::Sender<Result<Bytes, CallError>>>,
+    asked: BTreeMap<u64, oneshot::Sender<Result<Bytes, CallError>>>,
     newest: u64,
     heard: Instant,
     hung: Duration,
@@ -230,7 +230,7 @@ impl Session {
         let mut watch = interval(HUNG / 4);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let hung = if lane == Lane::Bulk { HUNG_BULK } else { HUNG };
-        let (asked, heard) = (HashMap::new(), Instant::now());
+        let (asked, heard) = (BTreeMap::new(), Instant::now());
         Self { pipe, group, asked, newest: 0, heard, hung, watch }
     }
 
@@ -303,7 +303,7 @@ impl Session {
     }
 
     fn lose(&mut self, why: &str) {
-        for (_, waiting) in self.asked.drain() {
+        for waiting in std::mem::take(&mut self.asked).into_values() {
             let _ = waiting.send(Err(CallError::Lost(why.to_owned())));
         }
     }

@@ -49,6 +49,9 @@ fn operates(permission: Permission) -> bool {
 fn oversees(permission: Permission) -> bool {
     matches!(
         permission,
-        Permission::Anyone | Permission::OrganizationRead | Permission::OrganizationUpdate | Permission::UsageReport
+        Permission::Anyone
+            | Permission::OrganizationRead
+            | Permission::OrganizationUpdate
+            | Permission::UsageReport
     )
 }

@@ -9,12 +9,13 @@ use crate::kernel::{Actor, Fault, OrgId, Role};
 pub fn standing(tx: &Connection, organization: OrgId, actor: &Actor) -> Result<Standing, Fault> {
     Ok(match actor {
         Actor::System => Standing::System,
-        Actor::Anonymous => Standing::Stranger,
         Actor::Platform { user } if organization.is_system() => member(tx, &user.to_string())?,
         Actor::Platform { .. } => Standing::Operator,
-        Actor::User { organization: home, user, .. } if *home == organization => member(tx, &user.to_string())?,
+        Actor::User { organization: home, user, .. } if *home == organization => {
+            member(tx, &user.to_string())?
+        }
         Actor::User { organization: home, role: Role::Admin, .. } => overseer(tx, organization, *home)?,
-        Actor::User { .. } => Standing::Stranger,
+        Actor::Anonymous | Actor::User { .. } => Standing::Stranger,
     })
 }
 

@@ -4,7 +4,9 @@ use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 use uuid::Builder;
 
-use super::model::{CHAIN_START, LEAF_BYTES_MAX, Leaf, LeafActor, LeafResource, chain_after, commitment, salt_of};
+use super::model::{
+    CHAIN_START, LEAF_BYTES_MAX, Leaf, LeafActor, LeafResource, chain_after, commitment, salt_of,
+};
 use crate::{
     cluster::Note,
     kernel::{Actor, Millis, OrgId, Origin, Refusal, RequestId, to_hex},
@@ -32,7 +34,11 @@ pub struct Attempt<'a> {
 }
 
 /// Appends the events of one entry: its notes when it was kept, the refusal when it was not.
-pub fn append(tx: &Connection, attempt: &Attempt<'_>, verdict: Result<Vec<Note>, &Refusal>) -> Result<(), Stop> {
+pub fn append(
+    tx: &Connection,
+    attempt: &Attempt<'_>,
+    verdict: Result<Vec<Note>, &Refusal>,
+) -> Result<(), Stop> {
     let (notes, refusal) = match verdict {
         Ok(notes) if notes.is_empty() => (vec![Note::default()], None),
         Ok(notes) => (notes, None),
@@ -117,12 +123,16 @@ fn event_id(attempt: &Attempt<'_>, seq: i64) -> String {
     let hash = commitment(attempt.salt, &seq.to_be_bytes());
     let mut random = [0; 10];
     random.iter_mut().zip(&hash).for_each(|(to, from)| *to = *from);
-    Builder::from_unix_timestamp_millis(u64::try_from(attempt.at.0).unwrap_or(0), &random).into_uuid().to_string()
+    Builder::from_unix_timestamp_millis(u64::try_from(attempt.at.0).unwrap_or(0), &random)
+        .into_uuid()
+        .to_string()
 }
 
 fn leaf_actor(attempt: &Attempt<'_>) -> LeafActor {
     let organization = match attempt.actor {
-        Actor::User { organization, .. } if *organization != attempt.organization => Some(organization.to_string()),
+        Actor::User { organization, .. } if *organization != attempt.organization => {
+            Some(organization.to_string())
+        }
         _ => None,
     };
     LeafActor {
@@ -134,7 +144,11 @@ fn leaf_actor(attempt: &Attempt<'_>) -> LeafActor {
 
 /// A command that was refused before it could say what it is about is about its slice.
 fn resource_type(attempt: &Attempt<'_>, noted: &str) -> String {
-    if noted.is_empty() { attempt.action.split('.').next().unwrap_or_default().to_owned() } else { noted.to_owned() }
+    if noted.is_empty() {
+        attempt.action.split('.').next().unwrap_or_default().to_owned()
+    } else {
+        noted.to_owned()
+    }
 }
 
 /// The refusal without what a person typed: bad fields are named, not quoted.

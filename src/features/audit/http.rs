@@ -32,18 +32,32 @@ pub fn routes() -> Vec<Route> {
                 })
             },
         ),
-        Route::v1(Method::Get, "/phase7/audit-logs", "listAuditLogs", "List audit entries", Needs::Caller, |cx| {
-            Box::pin(async move {
-                let organization = cx.place_of("me", Permission::AuditLogRead).await?;
-                list(cx, organization).await
-            })
-        }),
-        Route::v1(Method::Get, "/phase7/audit-logs/{id}", "getAuditLog", "Show an audit entry", Needs::Caller, |cx| {
-            Box::pin(async move {
-                let organization = cx.place_of("me", Permission::AuditLogRead).await?;
-                show(cx, organization).await
-            })
-        }),
+        Route::v1(
+            Method::Get,
+            "/phase7/audit-logs",
+            "listAuditLogs",
+            "List audit entries",
+            Needs::Caller,
+            |cx| {
+                Box::pin(async move {
+                    let organization = cx.place_of("me", Permission::AuditLogRead).await?;
+                    list(cx, organization).await
+                })
+            },
+        ),
+        Route::v1(
+            Method::Get,
+            "/phase7/audit-logs/{id}",
+            "getAuditLog",
+            "Show an audit entry",
+            Needs::Caller,
+            |cx| {
+                Box::pin(async move {
+                    let organization = cx.place_of("me", Permission::AuditLogRead).await?;
+                    show(cx, organization).await
+                })
+            },
+        ),
     ]
 }
 
@@ -75,7 +89,10 @@ async fn show(cx: Cx, organization: OrgId) -> Result<Reply, Problem> {
 }
 
 /// The installation's own trail belongs to no plan.
-fn missing_feature(tx: &rusqlite::Connection, organization: OrgId) -> Result<Option<Refusal>, crate::kernel::Fault> {
+fn missing_feature(
+    tx: &rusqlite::Connection,
+    organization: OrgId,
+) -> Result<Option<Refusal>, crate::kernel::Fault> {
     if organization.is_system() {
         return Ok(None);
     }
@@ -110,7 +127,8 @@ fn view(event: &Event, version: Version) -> Value {
         return json!({ "event": leaf, "personal": personal });
     }
     let of = |pointer: &str| leaf.pointer(pointer).cloned().unwrap_or_default();
-    let aside = |name: &str| personal.as_ref().and_then(|fields| fields.get(name)).cloned().unwrap_or_default();
+    let aside =
+        |name: &str| personal.as_ref().and_then(|fields| fields.get(name)).cloned().unwrap_or_default();
     json!({
         "id": of("/id"),
         "organization_id": of("/organization"),

@@ -94,7 +94,9 @@ pub fn salt_of(entry_salt: &[u8], ordinal: usize) -> Vec<u8> {
 
 fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Context::new(&SHA256);
-    parts.iter().for_each(|part| hash.update(part));
+    for part in parts {
+        hash.update(part);
+    }
     let mut bytes = [0; 32];
     bytes.copy_from_slice(hash.finish().as_ref());
     bytes

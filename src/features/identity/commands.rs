@@ -82,7 +82,9 @@ impl Command for OpenSession {
     fn apply(self, cx: &mut Apply<'_>) -> Result<SessionId, Stop> {
         let user: Option<User> = queries::by_id(cx.tx, self.user)?;
         // Deactivated between the edge's look and now.
-        let Some(user) = user.filter(|user| user.is_active) else { return Err(Refusal::Unauthenticated.into()) };
+        let Some(user) = user.filter(|user| user.is_active) else {
+            return Err(Refusal::Unauthenticated.into());
+        };
 
         let expires = cx.at.plus(self.lasts_ms);
 

@@ -29,16 +29,33 @@ pub fn routes(pool: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
             Box::pin(me(cx))
         })
         .and_v1("/auth/me"),
-        Route::v2(Method::Post, "/organizations/{org}/users", "createUser", "Create a user", Needs::Caller, move |cx| {
-            let pool = create_pool.clone();
-            Box::pin(async move { create(cx, &pool).await })
-        }),
-        Route::v2(Method::Get, "/organizations/{org}/users", "listUsers", "List users", Needs::Caller, |cx| {
-            Box::pin(list(cx))
-        }),
-        Route::v2(Method::Get, "/organizations/{org}/users/{id}", "getUser", "Show a user", Needs::Caller, |cx| {
-            Box::pin(show(cx))
-        }),
+        Route::v2(
+            Method::Post,
+            "/organizations/{org}/users",
+            "createUser",
+            "Create a user",
+            Needs::Caller,
+            move |cx| {
+                let pool = create_pool.clone();
+                Box::pin(async move { create(cx, &pool).await })
+            },
+        ),
+        Route::v2(
+            Method::Get,
+            "/organizations/{org}/users",
+            "listUsers",
+            "List users",
+            Needs::Caller,
+            |cx| Box::pin(list(cx)),
+        ),
+        Route::v2(
+            Method::Get,
+            "/organizations/{org}/users/{id}",
+            "getUser",
+            "Show a user",
+            Needs::Caller,
+            |cx| Box::pin(show(cx)),
+        ),
     ]
 }
 
@@ -60,7 +77,8 @@ async fn me(cx: Cx) -> Result<Reply, Problem> {
     let user = user.ok_or_else(Problem::unauthenticated)?;
     let permissions: Vec<_> =
         Permission::ALL.iter().filter(|needed| user.role.holds(**needed)).map(|held| held.name()).collect();
-    let organization = if home.is_system() { json!({ "id": home, "slug": "system" }) } else { json!({ "id": home }) };
+    let organization =
+        if home.is_system() { json!({ "id": home, "slug": "system" }) } else { json!({ "id": home }) };
     Ok(Reply::ok(json!({ "user": user.view(), "organization": organization, "permissions": permissions })))
 }
 

@@ -26,13 +26,20 @@ pub(super) struct Asked {
 }
 
 /// Logs in, or answers the same 401 for unknown and wrong after the same work.
-pub(super) async fn log_in(cx: &Cx, pool: &PasswordPool, tokens: &Tokens, asked: Asked) -> Result<Reply, Problem> {
+pub(super) async fn log_in(
+    cx: &Cx,
+    pool: &PasswordPool,
+    tokens: &Tokens,
+    asked: Asked,
+) -> Result<Reply, Problem> {
     let organization = find_organization(cx, &asked).await?;
     let email = asked.email.clone();
     let found = match organization {
-        Some(organization) => {
-            cx.cluster.read(&View::Session(None), organization, move |tx| queries::by_email(tx, &email)).await?.flatten()
-        }
+        Some(organization) => cx
+            .cluster
+            .read(&View::Session(None), organization, move |tx| queries::by_email(tx, &email))
+            .await?
+            .flatten(),
         None => None,
     };
     let active = found.filter(|login| login.user.is_active);

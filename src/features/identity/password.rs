@@ -49,9 +49,10 @@ impl PasswordPool {
 
     /// Checks a password; without a hash it does the same work against one that matches nothing.
     pub async fn verify(&self, password: Secret<String>, hash: Option<String>) -> Result<bool, Problem> {
-        self.run(move || match hash {
-            Some(hash) => matches(&password, &hash),
-            None => matches(&password, nobody()) && false,
+        self.run(move || {
+            let known = hash.is_some();
+            let matched = matches(&password, hash.as_deref().unwrap_or_else(|| nobody()));
+            known && matched
         })
         .await
     }

@@ -18,7 +18,8 @@ pub(super) fn by_email(tx: &Connection, email: &str) -> Result<Option<Login>, Fa
 
 pub(super) fn by_id(tx: &Connection, id: UserId) -> Result<Option<User>, Fault> {
     let sql = format!("{SELECT} WHERE id = ?1");
-    let login = tx.prepare_cached(&sql)?.query_row([id.to_string()], read_row).optional()?.map(parse).transpose()?;
+    let login =
+        tx.prepare_cached(&sql)?.query_row([id.to_string()], read_row).optional()?.map(parse).transpose()?;
     Ok(login.map(|login| login.user))
 }
 

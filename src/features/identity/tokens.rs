@@ -127,7 +127,8 @@ impl JwtVerifier for Verify {
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
         require_eddsa(*algorithm)?;
-        let pair = Ed25519KeyPair::from_pkcs8(key.as_bytes()).map_err(|_| Error::from(ErrorKind::InvalidEddsaKey))?;
+        let pair = Ed25519KeyPair::from_pkcs8(key.as_bytes())
+            .map_err(|_| Error::from(ErrorKind::InvalidEddsaKey))?;
         Ok(Box::new(Sign(pair)))
     },
     verifier_factory: |algorithm, key| {

@@ -34,8 +34,10 @@ pub fn routes(pool: &PasswordPool) -> Vec<Route> {
             Box::pin(async move { create(cx, &pool).await })
         })
         .and_v1(V1),
-        Route::v2(Method::Get, "/organizations", "listOrganizations", "List", Needs::Caller, |cx| Box::pin(list(cx)))
-            .and_v1(V1),
+        Route::v2(Method::Get, "/organizations", "listOrganizations", "List", Needs::Caller, |cx| {
+            Box::pin(list(cx))
+        })
+        .and_v1(V1),
         Route::v2(Method::Get, "/organizations/{org}", "getOrganization", "Show", Needs::Caller, |cx| {
             Box::pin(show(cx))
         })
@@ -44,12 +46,22 @@ pub fn routes(pool: &PasswordPool) -> Vec<Route> {
             Box::pin(update(cx))
         })
         .and_v1("/phase7/organizations/{org}"),
-        Route::v2(Method::Patch, "/organizations/{org}", "patchOrganization", "Change", Needs::Caller, |cx| {
-            Box::pin(update(cx))
-        }),
-        Route::v2(Method::Post, "/organizations/{org}/plan", "changePlan", "Change the plan", Needs::Caller, |cx| {
-            Box::pin(change_plan(cx))
-        })
+        Route::v2(
+            Method::Patch,
+            "/organizations/{org}",
+            "patchOrganization",
+            "Change",
+            Needs::Caller,
+            |cx| Box::pin(update(cx)),
+        ),
+        Route::v2(
+            Method::Post,
+            "/organizations/{org}/plan",
+            "changePlan",
+            "Change the plan",
+            Needs::Caller,
+            |cx| Box::pin(change_plan(cx)),
+        )
         .and_v1("/phase7/organizations/{org}/plan"),
     ]
 }
@@ -79,7 +91,8 @@ async fn create(cx: Cx, pool: &PasswordPool) -> Result<Reply, Problem> {
     }
     let whole = read_whole(&cx, created.id, &View::Session(Some(provisioned.index))).await?;
     let location = format!("/api/v2/organizations/{}", created.id);
-    let reply = Reply::created(location, cx.version.view(view::organization(&whole))).etag(whole.profile.version);
+    let reply =
+        Reply::created(location, cx.version.view(view::organization(&whole))).etag(whole.profile.version);
     let reply = reply.header("x-log-index", provisioned.index.to_string());
     Ok(if replayed { reply.header("idempotency-replayed", "true") } else { reply })
 }
@@ -122,14 +135,16 @@ fn read_new(cx: &Cx) -> Result<Asked, Problem> {
     let plan = fields.required("plan", value::parsed::<Plan>(PLANS));
     let details = read_details(&mut fields, plan.unwrap_or(Plan::Free));
     let region = fields.optional("data_region", value::text(64)).unwrap_or_else(|| "us-east-1".to_owned());
-    let parent = fields.optional("parent_organization_id", value::parsed::<OrgId>("the id of an organization"));
+    let parent =
+        fields.optional("parent_organization_id", value::parsed::<OrgId>("the id of an organization"));
     let has_admin = fields.has("admin");
     let admin = fields.nested("admin", |inner| read_user(inner, UserId(cx.mint_id())));
     fields.finish()?;
     let (Some(slug), Some(domain), Some(plan), Some(details)) = (slug, domain, plan, details) else {
         return Err(Problem::malformed("the body lacks required fields"));
     };
-    let admin = admin.filter(|_| has_admin).map(|(user, password)| (NewUser { role: Role::Admin, ..user }, password));
+    let admin =
+        admin.filter(|_| has_admin).map(|(user, password)| (NewUser { role: Role::Admin, ..user }, password));
     let organization = NewOrganization { id, slug, domain, plan, region, parent, details };
     Ok(Asked { organization, admin })
 }
@@ -149,7 +164,8 @@ async fn list(cx: Cx) -> Result<Reply, Problem> {
         let home = cx.place_of("me", Permission::OrganizationRead).await?;
         filter.within = Some(home);
     }
-    let page = cx.cluster.read(&cx.view, OrgId::SYSTEM, move |tx| queries::list(tx, &filter, &window)).await?;
+    let page =
+        cx.cluster.read(&cx.view, OrgId::SYSTEM, move |tx| queries::list(tx, &filter, &window)).await?;
     let page = page.ok_or_else(Problem::not_found)?;
     Ok(Reply::page(page.map(|row| cx.version.view(row))))
 }

@@ -36,7 +36,11 @@ pub(super) fn ancestors(tx: &Connection, id: OrgId) -> Result<Option<Vec<OrgId>>
     let mut next = Some(id);
     while let Some(id) = next {
         let Some(row) = registered(tx, id)? else {
-            return if found.is_empty() { Ok(None) } else { Err(Fault::found(format!("{id} has no registry row"))) };
+            return if found.is_empty() {
+                Ok(None)
+            } else {
+                Err(Fault::found(format!("{id} has no registry row")))
+            };
         };
         found.push(row.id);
         next = row.parent;
@@ -52,7 +56,12 @@ fn registered(tx: &Connection, id: OrgId) -> Result<Option<Registered>, Fault> {
     row.map(|(depth, parent)| Ok(Registered { id, depth, parent: parse_id(parent)? })).transpose()
 }
 
-pub(super) fn insert_registered(tx: &Connection, new: &NewOrganization, depth: u32, at: Millis) -> Result<(), Stop> {
+pub(super) fn insert_registered(
+    tx: &Connection,
+    new: &NewOrganization,
+    depth: u32,
+    at: Millis,
+) -> Result<(), Stop> {
     tx.prepare_cached(INSERT_REGISTERED)?.execute(params![
         new.id.to_string(),
         new.slug.to_string(),
@@ -120,10 +129,17 @@ pub(super) fn profile(tx: &Connection) -> Result<Option<Profile>, Fault> {
             let texts: [String; 6] =
                 [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(6)?];
             let moments: [Option<i64>; 3] = [row.get(8)?, row.get(9)?, row.get(10)?];
-            Ok((texts, row.get::<_, Option<String>>(5)?, row.get::<_, String>(7)?, moments, row.get::<_, i64>(11)?))
+            Ok((
+                texts,
+                row.get::<_, Option<String>>(5)?,
+                row.get::<_, String>(7)?,
+                moments,
+                row.get::<_, i64>(11)?,
+            ))
         })
         .optional()?;
-    let Some(([id, slug, domain, plan, status, region], parent, details, [trial, created, updated], version)) = row
+    let Some(([id, slug, domain, plan, status, region], parent, details, [trial, created, updated], version)) =
+        row
     else {
         return Ok(None);
     };
@@ -183,7 +199,9 @@ pub(super) fn children(tx: &Connection) -> Result<Vec<String>, Fault> {
 }
 
 fn parse_id(text: Option<String>) -> Result<Option<OrgId>, Fault> {
-    let read = |id: String| id.parse().map_err(|error| Fault::new(format!("read the organization id {id:?}"), error));
+    let read = |id: String| {
+        id.parse().map_err(|error| Fault::new(format!("read the organization id {id:?}"), error))
+    };
     text.map(read).transpose()
 }
 

@@ -64,7 +64,9 @@ impl CallMeter {
     pub fn take_uncounted(&self) -> Vec<(OrgId, i64)> {
         let mut state = self.lock();
         let waiting = state.iter_mut().filter(|(_, metered)| metered.uncounted > 0);
-        waiting.map(|(organization, metered)| (*organization, std::mem::take(&mut metered.uncounted))).collect()
+        waiting
+            .map(|(organization, metered)| (*organization, std::mem::take(&mut metered.uncounted)))
+            .collect()
     }
 
     /// Counts calls that needed no permit.

@@ -15,17 +15,32 @@ use crate::{
 /// Routes of the slice.
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::v2(Method::Get, "/organizations/{org}/quotas", "getQuotas", "Check quotas", Needs::Caller, |cx| {
-            Box::pin(check(cx))
-        })
+        Route::v2(
+            Method::Get,
+            "/organizations/{org}/quotas",
+            "getQuotas",
+            "Check quotas",
+            Needs::Caller,
+            |cx| Box::pin(check(cx)),
+        )
         .and_v1("/phase7/organizations/{org}/quotas"),
-        Route::v2(Method::Get, "/organizations/{org}/stats", "getStats", "Usage of all quotas", Needs::Caller, |cx| {
-            Box::pin(stats(cx))
-        })
+        Route::v2(
+            Method::Get,
+            "/organizations/{org}/stats",
+            "getStats",
+            "Usage of all quotas",
+            Needs::Caller,
+            |cx| Box::pin(stats(cx)),
+        )
         .and_v1("/phase7/organizations/{org}/stats"),
-        Route::v2(Method::Post, "/organizations/{org}/usage", "reportUsage", "Report usage", Needs::Caller, |cx| {
-            Box::pin(report(cx))
-        })
+        Route::v2(
+            Method::Post,
+            "/organizations/{org}/usage",
+            "reportUsage",
+            "Report usage",
+            Needs::Caller,
+            |cx| Box::pin(report(cx)),
+        )
         .and_v1("/phase7/organizations/{org}/usage"),
     ]
 }
@@ -52,7 +67,7 @@ fn used(one: &Allowance) -> Value {
 }
 
 fn by_name(allowances: &[Allowance], show: impl Fn(&Allowance) -> (&'static str, Value)) -> Value {
-    let fields = allowances.iter().map(|one| show(one)).map(|(name, value)| (name.to_owned(), value));
+    let fields = allowances.iter().map(show).map(|(name, value)| (name.to_owned(), value));
     Value::Object(fields.collect::<Map<_, _>>())
 }
 
@@ -75,7 +90,9 @@ async fn check(cx: Cx) -> Result<Reply, Problem> {
     let allowances = read(&cx, organization).await?;
     let scaled = |one: &Allowance| json!(one.check(amount.saturating_mul(one.resource.scale())));
     let view = match resource {
-        Some(resource) => allowances.iter().find(|one| one.resource == resource).map(scaled).unwrap_or_default(),
+        Some(resource) => {
+            allowances.iter().find(|one| one.resource == resource).map(scaled).unwrap_or_default()
+        }
         None => by_name(&allowances, |one| (name_in(cx.version, one.resource), scaled(one))),
     };
     Ok(Reply::ok(view))
@@ -113,7 +130,10 @@ async fn report(cx: Cx) -> Result<Reply, Problem> {
     fields.finish()?;
     let (Some(resource), Some(amount)) = (resource, amount) else { return Err(Problem::not_found()) };
     if amount < 0 && resource.stretch() != Stretch::Gauge {
-        return Err(Problem::field("/amount", "may be negative for gauges only; what happened cannot be undone"));
+        return Err(Problem::field(
+            "/amount",
+            "may be negative for gauges only; what happened cannot be undone",
+        ));
     }
     let answer = cx.cluster.propose(&cx.ticket, organization, &ReportUsage { resource, amount }).await?;
     let name = name_in(cx.version, resource);

@@ -49,6 +49,7 @@ pub(super) fn warned(tx: &Connection, resource: Resource, at: Millis) -> Result<
 }
 
 const PLAN: &str = "SELECT plan FROM organizations_profile WHERE one = 1";
-const RETENTION: &str = "SELECT json_extract(details, '$.retention_days') FROM organizations_profile WHERE one = 1";
+const RETENTION: &str =
+    "SELECT json_extract(details, '$.retention_days') FROM organizations_profile WHERE one = 1";
 const USAGE: &str = "SELECT counted, reported FROM quotas_usage WHERE resource = ?1 AND period = ?2";
 const WARNED: &str = "SELECT warned FROM quotas_usage WHERE resource = ?1 AND period = ?2";

@@ -29,7 +29,8 @@ impl Answer {
 
 impl Caller {
     pub fn new(url: &str) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+        let config =
+            Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
         Self { agent: config.build().new_agent(), url: url.to_owned(), token: None }
     }
 
@@ -78,7 +79,13 @@ impl Caller {
     }
 
     /// Anything at all; `None` when the connection broke.
-    pub fn send(&self, method: &str, path: &str, body: Option<&[u8]>, headers: &[(&str, &str)]) -> Option<Answer> {
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+        headers: &[(&str, &str)],
+    ) -> Option<Answer> {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -95,7 +102,9 @@ impl Caller {
         };
         let mut response = response.ok()?;
         let headers = response.headers().iter();
-        let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("").to_owned())).collect();
+        let headers = headers
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("").to_owned()))
+            .collect();
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(256 << 20).read_to_string().ok()?;
         let json = serde_json::from_str(&body).unwrap_or(Value::Null);

@@ -4,10 +4,8 @@ use std::{fs, path::PathBuf};
 
 /// A file of the shared data folder. Without it: a failure in CI, one loud line elsewhere.
 pub fn third_party(path: &str) -> Option<Vec<u8>> {
-    let folder = std::env::var_os("TF_TEST_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("TF_TEST_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
     let file = folder.join(path);
     match fs::read(&file) {
         Ok(bytes) => Some(bytes),

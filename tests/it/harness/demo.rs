@@ -30,14 +30,17 @@ impl Demo {
         let mut command = Command::new(BINARY);
         command.args(["demo", "--nodes", "3", "--base-port", &base_port().to_string()]).args(more);
         command.arg("--data-dir").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.stderr(fs::File::create(folder.path().join("demo.log")).unwrap()).spawn().unwrap();
+        let mut child =
+            command.stderr(fs::File::create(folder.path().join("demo.log")).unwrap()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let told: Value = serde_json::from_str(&line)
             .unwrap_or_else(|_| panic!("{line:?}: {:?}", fs::read_to_string(folder.path().join("demo.log"))));
-        let urls = told["nodes"].as_array().unwrap().iter().map(|node| node["url"].as_str().unwrap().to_owned());
+        let urls =
+            told["nodes"].as_array().unwrap().iter().map(|node| node["url"].as_str().unwrap().to_owned());
         let urls = urls.collect();
-        let password = fs::read_to_string(told["admin_password_file"].as_str().unwrap()).unwrap().trim().to_owned();
+        let password =
+            fs::read_to_string(told["admin_password_file"].as_str().unwrap()).unwrap().trim().to_owned();
         Self { folder, urls, password, child }
     }
 
@@ -75,18 +78,17 @@ impl Demo {
 
     /// The process of a node: the child of the demo that was told this node's id.
     pub fn pid(&self, node: usize) -> Option<u32> {
-        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
         let all_tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
-        let lists = all_tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        let _ = children;
+        let lists =
+            all_tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
         let wanted = (node + 1).to_string();
-        lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).find(
-            |pid| {
+        lists
+            .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+            .find(|pid| {
                 let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
                 let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
                 words.windows(2).any(|pair| pair[0] == b"--node-id" && pair[1] == wanted.as_bytes())
-            },
-        )
+            })
     }
 
     pub fn await_all_ready(&self) {
@@ -123,7 +125,7 @@ fn base_port() -> u16 {
     loop {
         let base = free_port();
         let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if (2000..=60_000).contains(&base) && (1..=3).all(|node| free(base + node) && free(base + 100 + node)) {
+        if (1..=3).all(|node| free(base + node) && free(base + 100 + node)) {
             return base;
         }
     }

@@ -4,14 +4,15 @@
 //! demo. A world stops what it started, by pid, when it is dropped.
 
 mod caller;
-mod demo;
 mod data;
+mod demo;
 
 use std::{
     fs,
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -49,10 +50,6 @@ impl World {
         self.child.wait().unwrap();
         self.child = serve(self.folder.path(), self.listen, self.peer);
         self.await_ready();
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     pub fn anonymous(&self) -> Caller {
@@ -139,9 +136,17 @@ fn serve(folder: &Path, listen: u16, peer: u16) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
 }
 
-/// A port that was free a moment ago.
+/// A port that is free, and below those that the kernel gives to outgoing connections: a node that is
+/// killed must find its port free again. Each test process looks in a place of its own.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let home = 10_000 + u16::try_from(std::process::id() % 180).unwrap() * 120;
+    loop {
+        let port = home + NEXT.fetch_add(1, Ordering::SeqCst) % 120;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits for a condition; a test proves with conditions, never with sleeps.

@@ -45,7 +45,7 @@ impl Page {
                 let Some((lines, Step::Ask(ask))) = steps.last_mut() else {
                     panic!("{}: continues no command", at())
                 };
-                lines.push_str(&format!("{line}\n"));
+                lines.extend([line, "\n"]);
                 ask.body.push_str(line.trim());
             } else if !OBSERVED.contains(&first) {
                 let step = Self::step(line, first).unwrap_or_else(|| panic!("{}: no step: {line}", at()));

@@ -292,13 +292,11 @@ fn organization(ids: &mut Ids, slug: &str, parent: Option<&str>, plan: Plan) -> 
 
 fn verdict(outcome: &Outcome) -> String {
     let replayed = if outcome.replayed { " replayed" } else { "" };
-    match outcome.refusal() {
-        Some(refusal) => format!("refused  {}{replayed}", reason(&serde_json::to_value(refusal).unwrap())),
-        None => {
-            let whole = serde_json::to_value(outcome).unwrap();
-            format!("ok       {}{replayed}", whole["verdict"]["ok"])
-        }
+    if let Some(refusal) = outcome.refusal() {
+        return format!("refused  {}{replayed}", reason(&serde_json::to_value(refusal).unwrap()));
     }
+    let whole = serde_json::to_value(outcome).unwrap();
+    format!("ok       {}{replayed}", whole["verdict"]["ok"])
 }
 
 /// `quota_exceeded quota=3 requested=1 …`.
@@ -306,7 +304,7 @@ fn reason(refusal: &Value) -> String {
     let mut text = refusal["code"].as_str().unwrap().to_owned();
     for (name, value) in refusal.as_object().unwrap().iter().filter(|(name, _)| *name != "code") {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        text.push_str(&format!(" {name}={value}"));
+        text.extend([" ", name, "=", &value]);
     }
     text
 }
@@ -316,21 +314,19 @@ fn event(leaf: &[u8], personal: Option<&[u8]>) -> String {
     let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let (actor, resource) = (&leaf["actor"], &leaf["resource"]);
     let who = if actor["id"].is_null() { word(&actor["kind"]) } else { word(&actor["id"]) };
-    let mut text = format!(
+    let what = format!(
         "audit    {who} {} {} {}",
         word(&leaf["action"]),
         word(&resource["type"]),
         word(&resource["id"])
     );
-    if leaf["outcome"] == "refused" {
-        text.push_str(&format!(" refused {}", word(&leaf["reason"]["code"])));
+    let became = if leaf["outcome"] == "refused" {
+        format!("refused {}", word(&leaf["reason"]["code"]))
     } else {
-        text.push_str(&format!(" {}", leaf["changes"]));
-    }
-    if let Some(personal) = personal {
-        text.push_str(&format!(" personal {}", String::from_utf8_lossy(personal)));
-    }
-    text
+        leaf["changes"].to_string()
+    };
+    let aside = personal.map(|fields| format!(" personal {}", String::from_utf8_lossy(fields)));
+    format!("{what} {became}{}", aside.unwrap_or_default())
 }
 
 const EVENTS: &str = "SELECT e.seq, e.leaf, p.personal FROM audit_events e

@@ -21,6 +21,10 @@ impl File {
         self.path.split('/').collect()
     }
 
+    pub(super) fn has_extension(&self, name: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|extension| extension == name)
+    }
+
     /// Tests look at the product from above: arrows do not bind them.
     pub(super) fn is_test(&self) -> bool {
         let parts = self.parts();
@@ -42,7 +46,7 @@ pub(super) fn all() -> Vec<File> {
 /// Every Rust file.
 pub(super) fn rust() -> Vec<File> {
     const ROOTS: [&str; 5] = ["src", "raft", "sqlite", "tests", "benches"];
-    let ours = |file: &File| file.path.ends_with(".rs") && ROOTS.contains(&file.parts()[0]);
+    let ours = |file: &File| file.has_extension("rs") && ROOTS.contains(&file.parts()[0]);
     all().into_iter().filter(ours).collect()
 }
 
@@ -61,6 +65,10 @@ pub(super) fn names(folder: &str) -> Vec<String> {
     names
 }
 
+fn is_log(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "log")
+}
+
 fn walk(root: &Path, below: &str, files: &mut Vec<File>) {
     for name in names(below) {
         let path = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
@@ -69,7 +77,7 @@ fn walk(root: &Path, below: &str, files: &mut Vec<File>) {
             if !SKIPPED.contains(&path.as_str()) {
                 walk(root, &path, files);
             }
-        } else if let Some(text) = fs::read_to_string(&full).ok().filter(|_| !name.ends_with(".log")) {
+        } else if let Some(text) = fs::read_to_string(&full).ok().filter(|_| !is_log(&name)) {
             files.push(File { path, text });
         }
     }

@@ -1,6 +1,6 @@
 //! Words that must not stand in the tree, and pages that must agree with it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{
     Findings,
@@ -136,9 +136,12 @@ fn is_path(letter: char) -> bool {
 fn entry_of_src(word: &str) -> Option<String> {
     let inner = word.strip_prefix("src/").unwrap_or(word);
     let first = inner.split('/').next().filter(|first| !first.is_empty() && *first != "src")?;
-    let is_entry =
-        inner.contains('/') || inner.len() < word.len() || (first.ends_with(".rs") && !word.contains('/'));
+    let is_entry = inner.contains('/') || inner.len() < word.len() || is_source(word);
     is_entry.then(|| first.to_owned())
+}
+
+fn is_source(word: &str) -> bool {
+    !word.contains('/') && Path::new(word).extension().is_some_and(|extension| extension == "rs")
 }
 
 /// The text below the heading that contains `title`, up to the next heading of the same height.

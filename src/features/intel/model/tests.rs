@@ -214,10 +214,7 @@ fn shared_data() -> Option<std::path::PathBuf> {
         return Some(folder);
     }
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{} holds no STIX data", folder.display());
-    eprintln!(
-        "LEFT OUT: tests on ATT&CK; {} holds no STIX data (set TF_TEST_DATA)",
-        folder.display()
-    );
+    eprintln!("LEFT OUT: tests on ATT&CK; {} holds no STIX data (set TF_TEST_DATA)", folder.display());
     None
 }
 

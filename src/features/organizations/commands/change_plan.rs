@@ -37,7 +37,8 @@ impl Command for ChangePlan {
             return Err(Refusal::UsageExceedsPlan { overages }.into());
         }
 
-        let status = if before.status == "trial" && self.plan == Plan::Free { "active" } else { &before.status };
+        let status =
+            if before.status == "trial" && self.plan == Plan::Free { "active" } else { &before.status };
         let version = queries::update_plan(cx.tx, self.plan, status, cx.at)?;
         let project =
             Project { id: before.id, name: details.name, plan: self.plan, status: status.to_owned() };

@@ -44,7 +44,8 @@ impl Command for Update {
 
         let version = queries::update_details(cx.tx, &after, cx.at)?;
         if after.name != before.details.name {
-            let project = Project { id: before.id, name: after.name.clone(), plan: before.plan, status: before.status };
+            let project =
+                Project { id: before.id, name: after.name.clone(), plan: before.plan, status: before.status };
             cx.send(OrgId::SYSTEM, None, Actor::System, &project)?;
         }
 

@@ -82,7 +82,9 @@ impl Allowance {
         match self.limit() {
             None => 0,
             Some(0) => i64::from(self.used() > 0) * 100,
-            Some(limit) => i64::try_from(i128::from(self.used()) * 100 / i128::from(limit)).unwrap_or(i64::MAX),
+            Some(limit) => {
+                i64::try_from(i128::from(self.used()) * 100 / i128::from(limit)).unwrap_or(i64::MAX)
+            }
         }
     }
 
@@ -124,7 +126,8 @@ mod tests {
 
     #[test]
     fn storage_is_counted_in_bytes_and_shown_in_gigabytes() {
-        let storage = Allowance { resource: Resource::MaxStorageGb, counted: 900_000_000, reported: 0, quota: 1 };
+        let storage =
+            Allowance { resource: Resource::MaxStorageGb, counted: 900_000_000, reported: 0, quota: 1 };
         assert_eq!((storage.usage(), storage.percent(), storage.threshold()), (1, 90, 90));
         assert!(storage.require(100_000_000).is_ok());
         assert!(storage.require(100_000_001).is_err());

@@ -90,15 +90,24 @@ impl Resource {
         match self {
             Self::MaxUsers => ("maxUsers", "max_users", "users", Stretch::Gauge),
             Self::MaxActiveUsers => ("maxActiveUsers", "max_active_users", "active_users", Stretch::Gauge),
-            Self::MaxIocsPerMonth => ("maxIOCsPerMonth", "max_iocs_per_month", "iocs_ingested", Stretch::Month),
-            Self::MaxEnrichmentsPerMonth => {
-                ("maxEnrichmentsPerMonth", "max_enrichments_per_month", "enrichments_performed", Stretch::Month)
+            Self::MaxIocsPerMonth => {
+                ("maxIOCsPerMonth", "max_iocs_per_month", "iocs_ingested", Stretch::Month)
             }
+            Self::MaxEnrichmentsPerMonth => (
+                "maxEnrichmentsPerMonth",
+                "max_enrichments_per_month",
+                "enrichments_performed",
+                Stretch::Month,
+            ),
             Self::MaxStorageGb => ("maxStorageGB", "max_storage_gb", "storage_used_gb", Stretch::Gauge),
-            Self::MaxRetentionDays => ("maxRetentionDays", "max_retention_days", "retention_days", Stretch::Ceiling),
+            Self::MaxRetentionDays => {
+                ("maxRetentionDays", "max_retention_days", "retention_days", Stretch::Ceiling)
+            }
             Self::MaxWorkflows => ("maxWorkflows", "max_workflows", "active_workflows", Stretch::Gauge),
             Self::MaxFeeds => ("maxFeeds", "max_feeds", "active_feeds", Stretch::Gauge),
-            Self::MaxIntegrations => ("maxIntegrations", "max_integrations", "active_integrations", Stretch::Gauge),
+            Self::MaxIntegrations => {
+                ("maxIntegrations", "max_integrations", "active_integrations", Stretch::Gauge)
+            }
             Self::MaxDashboards => ("maxDashboards", "max_dashboards", "active_dashboards", Stretch::Gauge),
             Self::MaxApiCallsPerMinute => {
                 ("maxAPICallsPerMinute", "max_api_calls_per_minute", "api_calls_this_minute", Stretch::Minute)
@@ -110,7 +119,9 @@ impl Resource {
                 ("maxInvestigations", "max_investigations", "active_investigations", Stretch::Gauge)
             }
             Self::MaxCases => ("maxCases", "max_cases", "active_cases", Stretch::Gauge),
-            Self::MaxThreatActors => ("maxThreatActors", "max_threat_actors", "threat_actors", Stretch::Gauge),
+            Self::MaxThreatActors => {
+                ("maxThreatActors", "max_threat_actors", "threat_actors", Stretch::Gauge)
+            }
             Self::MaxCampaigns => ("maxCampaigns", "max_campaigns", "campaigns", Stretch::Gauge),
         }
     }
@@ -154,7 +165,10 @@ impl Resource {
     pub fn is_reportable(self) -> bool {
         !matches!(
             self,
-            Self::MaxStorageGb | Self::MaxRetentionDays | Self::MaxApiCallsPerMinute | Self::MaxApiCallsPerDay
+            Self::MaxStorageGb
+                | Self::MaxRetentionDays
+                | Self::MaxApiCallsPerMinute
+                | Self::MaxApiCallsPerDay
         )
     }
 
