@@ -10,6 +10,7 @@ CREATE TABLE organizations_registry (
     region     TEXT NOT NULL,
     parent     TEXT REFERENCES organizations_registry (id),
     depth      INTEGER NOT NULL,
+    version    INTEGER NOT NULL DEFAULT 1,  -- of the profile that name, plan and status were taken from
     created_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

@@ -114,11 +114,12 @@ fn settle(
         }
         Err(Stop::Broken(fault)) => return Err(Stop::Broken(fault)),
     };
-    if trail == Trail::Event {
-        match kept {
-            Ok(notes) => audit::append(tx, attempt, Ok(notes))?,
-            Err(refusal) => audit::append(tx, attempt, Err(&refusal))?,
-        }
+    match (trail, kept) {
+        (Trail::Event, Ok(notes)) => audit::append(tx, attempt, Ok(notes))?,
+        (Trail::Event, Err(refusal)) => audit::append(tx, attempt, Err(&refusal))?,
+        // Silent itself, but it may cause an event: a threshold crossed by a measurement.
+        (Trail::Silent, Ok(notes)) if !notes.is_empty() => audit::append(tx, attempt, Ok(notes))?,
+        (Trail::Silent, _) => {}
     }
     Ok(outcome)
 }

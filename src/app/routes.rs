@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-
 use super::gate::AppGate;
 use crate::{
     cluster::Cluster,
@@ -13,7 +11,7 @@ use crate::{
         intel, membership, organizations,
         quotas::{self, calls::CallMeter},
     },
-    web::{self, Frame, Route},
+    web::{self, Frame, Route, Router},
 };
 
 /// What the routes and the jobs of one node share. Cheap to clone.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Apply, Cluster, Command, Kind, Outcome, Sent, Ticket, Trail, Unanswered};
 use crate::{
-    kernel::{Actor, Fault, Millis, OrgId, OutboxId, Permission},
+    kernel::{Actor, Fault, Millis, OrgId, OutboxId, Permission, Refusal},
     store::Stop,
 };
 
@@ -55,7 +55,12 @@ impl Cluster {
     /// Delivers one effect of `from`, if it still waits there.
     pub async fn deliver(&self, from: OrgId, id: OutboxId, effect: Sent) -> Result<Delivered, Unanswered> {
         let ticket = Ticket::delivering(id, effect.actor.clone());
+        let to = effect.to;
         let (outcome, index) = self.propose_sent(&ticket, effect).await?;
+        if outcome.refusal() == Some(&Refusal::NotFound) && !self.store().exists(to) {
+            // Its file is still on the way: the row stays, and the job tries again.
+            return Ok(Delivered { outcome, index });
+        }
         self.propose(&Ticket::delivering(id, Actor::System).step("forget"), from, &ForgetSent { id }).await?;
         Ok(Delivered { outcome, index })
     }

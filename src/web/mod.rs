@@ -19,6 +19,7 @@ mod server;
 pub mod value;
 mod version;
 
+pub use axum::Router;
 pub use clock::now;
 pub use cx::Cx;
 pub use fields::{Fields, QueryFields};

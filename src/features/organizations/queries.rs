@@ -3,7 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde_json::{Value, json};
 
-use super::model::{Details, NewOrganization, Profile, Registered, TRIAL_DAYS};
+use super::{
+    commands::Project,
+    model::{Details, NewOrganization, Profile, Registered, TRIAL_DAYS},
+};
 use crate::{
     features::quotas::Plan,
     kernel::{DAY_MS, Fault, Millis, OrgId, Page, Window},
@@ -77,14 +80,10 @@ pub(super) fn insert_registered(
     Ok(())
 }
 
-pub(super) fn update_registered(
-    tx: &Connection,
-    id: OrgId,
-    name: &str,
-    plan: Plan,
-    status: &str,
-) -> Result<(), Stop> {
-    tx.prepare_cached(UPDATE_REGISTERED)?.execute((id.to_string(), name, plan.name(), status))?;
+/// Takes over what the organization's own file decided, unless something newer is known.
+pub(super) fn update_registered(tx: &Connection, told: &Project) -> Result<(), Stop> {
+    let row = (told.id.to_string(), &told.name, told.plan.name(), &told.status, told.version);
+    tx.prepare_cached(UPDATE_REGISTERED)?.execute(row)?;
     Ok(())
 }
 
@@ -182,8 +181,15 @@ pub(super) fn update_details(tx: &Connection, details: &Details, at: Millis) -> 
     Ok(tx.prepare_cached(UPDATE_DETAILS)?.query_row((details, at.0), |row| row.get(0))?)
 }
 
-pub(super) fn update_plan(tx: &Connection, plan: Plan, status: &str, at: Millis) -> Result<i64, Stop> {
-    Ok(tx.prepare_cached(UPDATE_PLAN)?.query_row((plan.name(), status, at.0), |row| row.get(0))?)
+pub(super) fn update_plan(
+    tx: &Connection,
+    plan: Plan,
+    status: &str,
+    details: &Details,
+    at: Millis,
+) -> Result<i64, Stop> {
+    let row = (plan.name(), status, serde_json::to_string(details)?, at.0);
+    Ok(tx.prepare_cached(UPDATE_PLAN)?.query_row(row, |row| row.get(0))?)
 }
 
 pub(super) fn insert_child(tx: &Connection, child: OrgId, at: Millis) -> Result<(), Stop> {
@@ -211,8 +217,8 @@ const REGISTERED: &str = "SELECT depth, parent FROM organizations_registry WHERE
 const INSERT_REGISTERED: &str = "INSERT INTO organizations_registry
     (id, slug, domain, name, plan, status, region, parent, depth, created_ms)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-const UPDATE_REGISTERED: &str =
-    "UPDATE organizations_registry SET name = ?2, plan = ?3, status = ?4 WHERE id = ?1";
+const UPDATE_REGISTERED: &str = "UPDATE organizations_registry
+    SET name = ?2, plan = ?3, status = ?4, version = ?5 WHERE id = ?1 AND version < ?5";
 const LIST: &str = "WITH RECURSIVE below (id) AS (
         SELECT id FROM organizations_registry WHERE id = :within
         UNION ALL
@@ -235,7 +241,7 @@ const INSERT_PROFILE: &str = "INSERT INTO organizations_profile
 const UPDATE_DETAILS: &str = "UPDATE organizations_profile
     SET details = ?1, updated_ms = ?2, version = version + 1 WHERE one = 1 RETURNING version";
 const UPDATE_PLAN: &str = "UPDATE organizations_profile
-    SET plan = ?1, status = ?2, updated_ms = ?3, version = version + 1 WHERE one = 1 RETURNING version";
+    SET plan = ?1, status = ?2, details = ?3, updated_ms = ?4, version = version + 1 WHERE one = 1 RETURNING version";
 const INSERT_CHILD: &str = "INSERT INTO organizations_children (id, created_ms) VALUES (?1, ?2)
     ON CONFLICT (id) DO NOTHING";
 const CHILDREN: &str = "SELECT id FROM organizations_children ORDER BY id";

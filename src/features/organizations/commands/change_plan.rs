@@ -31,17 +31,21 @@ impl Command for ChangePlan {
         let Some(before) = queries::profile(cx.tx)? else { return Err(Refusal::NotFound.into()) };
 
         let details = before.details.clone().moved(before.plan, self.plan);
-        queries::update_details(cx.tx, &details, cx.at)?;
+        let status =
+            if before.status == "trial" && self.plan == Plan::Free { "active" } else { &before.status };
+
+        let version = queries::update_plan(cx.tx, self.plan, status, &details, cx.at)?;
         let overages = quotas::overages(cx.tx, self.plan, cx.at)?;
         if !overages.is_empty() && !self.accept_overage {
             return Err(Refusal::UsageExceedsPlan { overages }.into());
         }
-
-        let status =
-            if before.status == "trial" && self.plan == Plan::Free { "active" } else { &before.status };
-        let version = queries::update_plan(cx.tx, self.plan, status, cx.at)?;
-        let project =
-            Project { id: before.id, name: details.name, plan: self.plan, status: status.to_owned() };
+        let project = Project {
+            id: before.id,
+            version,
+            name: details.name,
+            plan: self.plan,
+            status: status.to_owned(),
+        };
         cx.send(OrgId::SYSTEM, None, Actor::System, &project)?;
 
         let over: Vec<&str> = overages.iter().map(|over| over.resource.as_str()).collect();
@@ -55,6 +59,8 @@ impl Command for ChangePlan {
 pub struct Project {
     /// The organization.
     pub id: OrgId,
+    /// Version of the row that decided; an older one changes nothing.
+    pub version: i64,
     /// Its name.
     pub name: String,
     /// Its plan.
@@ -69,8 +75,12 @@ impl Command for Project {
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
-        queries::update_registered(cx.tx, self.id, &self.name, self.plan, &self.status)?;
-        cx.note("organization", self.id, json!({ "plan": self.plan, "status": self.status }));
+        queries::update_registered(cx.tx, &self)?;
+        cx.note(
+            "organization",
+            self.id,
+            json!({ "plan": self.plan, "status": self.status, "version": self.version }),
+        );
         Ok(())
     }
 }

@@ -39,13 +39,14 @@ impl Command for Update {
         if after.retention_days > before.details.retention_days {
             let resource = Resource::MaxRetentionDays;
             let quota = before.plan.limit(resource);
-            Allowance { resource, counted: 0, reported: 0, quota }.require(after.retention_days)?;
+            let now = Allowance { resource, counted: before.details.retention_days, reported: 0, quota };
+            now.require(after.retention_days - before.details.retention_days)?;
         }
 
         let version = queries::update_details(cx.tx, &after, cx.at)?;
         if after.name != before.details.name {
-            let project =
-                Project { id: before.id, name: after.name.clone(), plan: before.plan, status: before.status };
+            let (plan, status) = (before.plan, before.status);
+            let project = Project { id: before.id, version, name: after.name.clone(), plan, status };
             cx.send(OrgId::SYSTEM, None, Actor::System, &project)?;
         }
 

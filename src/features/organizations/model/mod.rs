@@ -5,7 +5,7 @@ mod names;
 
 use serde::{Deserialize, Serialize};
 
-pub use details::{Details, patch_details, read_details};
+pub use details::Details;
 pub use names::{Domain, Slug};
 
 use crate::{

@@ -43,8 +43,13 @@ impl Allowance {
 
     /// What is used, in whole units of the quota, rounded up.
     pub fn usage(&self) -> i64 {
+        self.in_units(self.used())
+    }
+
+    /// Some of the counted unit in whole units of the quota, rounded up.
+    fn in_units(&self, amount: i64) -> i64 {
         let scale = self.resource.scale();
-        self.used().div_euclid(scale) + i64::from(self.used().rem_euclid(scale) > 0)
+        amount.div_euclid(scale) + i64::from(amount.rem_euclid(scale) > 0)
     }
 
     /// What is allowed in the counted unit; `None` is unlimited.
@@ -64,7 +69,7 @@ impl Allowance {
                 resource: self.resource.quota_name().to_owned(),
                 usage: self.usage(),
                 quota: self.quota,
-                requested: amount,
+                requested: self.in_units(amount),
             }),
             _ => Ok(()),
         }

@@ -1,11 +1,14 @@
 //! Routes of organizations, in both versions.
 
+mod body;
+
 use serde_json::Value;
 
+use self::body::{patch_details, read_details};
 use super::{
     ChangePlan, Register, RequestChild, Update,
     commands::Created,
-    model::{Domain, NewOrganization, Slug, patch_details, read_details},
+    model::{Domain, NewOrganization, Slug},
     queries::{self, Filter},
     view,
 };
