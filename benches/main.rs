@@ -11,9 +11,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
+    clippy::pedantic,
+    unreachable_pub,
     missing_docs
 )]
 

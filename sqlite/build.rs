@@ -16,6 +16,8 @@ const DEFINES: &[(&str, &str)] = &[
     ("SQLITE_ENABLE_API_ARMOR", "1"),
     ("SQLITE_ENABLE_UNLOCK_NOTIFY", "1"),
     ("SQLITE_DEFAULT_FOREIGN_KEYS", "1"),
+    // Nobody asks how much SQLite has allocated; counting it takes a lock for every allocation.
+    ("SQLITE_DEFAULT_MEMSTATUS", "0"),
     ("SQLITE_DQS", "0"),
     ("SQLITE_MAX_EXPR_DEPTH", "1000"),
     ("SQLITE_OMIT_DEPRECATED", "1"),

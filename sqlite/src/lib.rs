@@ -46,7 +46,9 @@ pub fn version() -> &'static str {
 
 fn unlock(connection: &Connection, key: &[u8; KEY_BYTES]) -> Result<()> {
     connection.pragma_update(None, "cipher", "aegis")?;
-    connection.pragma_update(None, "hexkey", hex(key))
+    // Only the `raw:` form is taken as the key itself. Anything else, `hexkey` too, is a passphrase that goes
+    // through Argon2id: 19 MiB and 20 ms at each open (measured).
+    connection.pragma_update(None, "key", format!("raw:{}", hex(key)))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -79,6 +81,20 @@ mod tests {
         };
         assert_eq!(read([7; 32]).unwrap(), "planted-marker".to_owned());
         assert!(read([8; 32]).is_err());
+    }
+
+    #[test]
+    fn a_key_is_used_as_it_is_without_derivation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        open(&path, &[7; 32], Access::Write).unwrap().execute_batch("CREATE TABLE t(v TEXT)").unwrap();
+        let begun = std::time::Instant::now();
+        for _ in 0..20 {
+            let reader = open(&path, &[7; 32], Access::Read).unwrap();
+            reader.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
+        }
+        // Twenty derivations take 400 ms and more; twenty opens take 10.
+        assert!(begun.elapsed() < std::time::Duration::from_millis(300), "{:?}", begun.elapsed());
     }
 
     #[test]

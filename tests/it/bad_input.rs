@@ -29,6 +29,9 @@ fn every_bad_field_is_listed_at_once() {
     assert_eq!(platform.get("/api/v2/organizations").json["data"], json!([]));
 }
 
+/// What is sent, with which headers, and the status it must get.
+type Case<'a> = (&'a str, &'a [u8], &'a [(&'a str, &'a str)], u16);
+
 #[test]
 fn malformed_requests_are_named_and_never_a_server_error() {
     let world = World::one_node();
@@ -38,7 +41,7 @@ fn malformed_requests_are_named_and_never_a_server_error() {
     let post = |body: &[u8], headers: &[(&str, &str)]| {
         platform.send("POST", "/api/v2/organizations", Some(body), headers)
     };
-    let cases: [(&str, &[u8], &[(&str, &str)], u16); 9] = [
+    let cases: [Case<'_>; 9] = [
         ("not JSON", b"{", &[], 400),
         ("not UTF-8", b"\"\xff\"", &[], 400),
         ("empty", b"", &[], 400),

@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 use uuid::Builder;
 
-use super::model::{
-    CHAIN_START, LEAF_BYTES_MAX, Leaf, LeafActor, LeafResource, chain_after, commitment, salt_of,
+use super::{
+    canonical,
+    model::{CHAIN_START, LEAF_BYTES_MAX, Leaf, LeafActor, LeafResource, chain_after, commitment, salt_of},
 };
 use crate::{
     cluster::Note,
@@ -63,7 +64,7 @@ fn append_one(
 ) -> Result<[u8; 32], Stop> {
     let personal = personal_fields(attempt.origin, note.personal);
     let salt = salt_of(attempt.salt, ordinal);
-    let sealed = personal.as_ref().map(serde_json_canonicalizer::to_vec).transpose()?;
+    let sealed = personal.as_ref().map(canonical::of_value).transpose()?;
     let leaf = Leaf {
         v: 1,
         seq,
@@ -80,7 +81,7 @@ fn append_one(
         changes: if note.changes.is_null() { json!({}) } else { note.changes },
         personal: sealed.as_deref().map(|fields| to_hex(&commitment(&salt, fields))),
     };
-    let bytes = canonical(leaf.clone())?;
+    let bytes = bytes_of(&leaf)?;
     let chain = chain_after(&chain, &bytes);
     tx.prepare_cached(INSERT_EVENT)?.execute(rusqlite::params![
         seq,
@@ -101,13 +102,13 @@ fn append_one(
 }
 
 /// The leaf's bytes; changes too large for a tile entry are replaced by their size.
-fn canonical(leaf: Leaf) -> Result<Vec<u8>, Stop> {
-    let bytes = serde_json_canonicalizer::to_vec(&leaf)?;
+fn bytes_of(leaf: &Leaf) -> Result<Vec<u8>, Stop> {
+    let bytes = canonical::of_leaf(leaf)?;
     if bytes.len() <= LEAF_BYTES_MAX {
         return Ok(bytes);
     }
     let changes = json!({ "omitted_bytes": bytes.len() });
-    Ok(serde_json_canonicalizer::to_vec(&Leaf { changes, ..leaf })?)
+    Ok(canonical::of_leaf(&Leaf { changes, ..leaf.clone() })?)
 }
 
 fn head(tx: &Connection) -> Result<(i64, [u8; 32]), Stop> {

@@ -11,62 +11,64 @@ use serde_json::Value;
 pub const LEAF_BYTES_MAX: usize = 65_535;
 
 /// The part of an event that is hashed. Without personal data.
+///
+/// Fields stand in the order of RFC 8785, by name, so that plain JSON of a leaf is canonical (`canonical.rs`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Leaf {
-    /// Version of this shape.
-    pub v: u32,
-    /// Place in the organization's trail, from 1, without gaps.
-    pub seq: i64,
-    /// Id of the event.
-    pub id: String,
-    /// Stamp of the entry, RFC 3339.
-    pub at: String,
-    /// The organization whose trail this is.
-    pub organization: String,
-    /// Who did it.
-    pub actor: LeafActor,
     /// What was done: the command's kind, or an event it caused.
     pub action: String,
-    /// To what.
-    pub resource: LeafResource,
+    /// Who did it.
+    pub actor: LeafActor,
+    /// Stamp of the entry, RFC 3339.
+    pub at: String,
+    /// Before and after.
+    pub changes: Value,
+    /// Index of the log entry that did it.
+    pub entry: u64,
+    /// Id of the event.
+    pub id: String,
+    /// The organization whose trail this is.
+    pub organization: String,
     /// `success` or `refused`.
     pub outcome: String,
+    /// HMAC-SHA-256 over the canonical JSON of the personal fields, under a random salt (hexadecimal).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<String>,
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Value>,
     /// The request that asked for it.
     pub request: String,
-    /// Index of the log entry that did it.
-    pub entry: u64,
-    /// Before and after.
-    pub changes: Value,
-    /// HMAC-SHA-256 over the canonical JSON of the personal fields, under a random salt (hexadecimal).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub personal: Option<String>,
+    /// To what.
+    pub resource: LeafResource,
+    /// Place in the organization's trail, from 1, without gaps.
+    pub seq: i64,
+    /// Version of this shape.
+    pub v: u32,
 }
 
-/// Who did it, without a name.
+/// Who did it, without a name. Fields by name, as in [`Leaf`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeafActor {
-    /// `user`, `platform_admin`, `system` or `anonymous`.
-    pub kind: String,
     /// The user's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// `user`, `platform_admin`, `system` or `anonymous`.
+    pub kind: String,
     /// The organization the user belongs to, when it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<String>,
 }
 
-/// To what it was done.
+/// To what it was done. Fields by name, as in [`Leaf`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeafResource {
-    /// Kind of thing.
-    #[serde(rename = "type")]
-    pub kind: String,
     /// Which one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Kind of thing.
+    #[serde(rename = "type")]
+    pub kind: String,
 }
 
 /// RFC 6962 leaf hash: SHA-256 over a zero byte and the leaf.
