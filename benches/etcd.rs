@@ -24,7 +24,7 @@ pub struct Etcd {
     addresses: Vec<SocketAddr>,
     leader: usize,
     // Before the folder: fields are dropped in order.
-    _processes: Vec<Process>,
+    processes: Vec<Process>,
     _folder: TempDir,
 }
 
@@ -54,7 +54,7 @@ impl Etcd {
             Process::start(command, &folder.path().join("etcd.log"))
         };
         let processes = (0..NODES).map(start).collect();
-        let mut etcd = Self { addresses, leader: 0, _processes: processes, _folder: folder };
+        let mut etcd = Self { addresses, leader: 0, processes, _folder: folder };
         wait_for("etcd to elect a leader", Duration::from_secs(30), async || {
             etcd.find_leader().await.is_some()
         })
@@ -73,6 +73,11 @@ impl Etcd {
             }
         }
         None
+    }
+
+    /// Processor time of all nodes so far.
+    pub fn processor_us(&self) -> f64 {
+        self.processes.iter().map(|process| process::processor_us(process.pid())).sum()
     }
 
     /// A put of 130 bytes at the leader, or at every node with the followers first.

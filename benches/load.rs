@@ -27,6 +27,8 @@ pub struct Seen {
     seconds: f64,
     /// Answers other than 200, and broken connections.
     pub failed: u64,
+    /// All good answers, those of the warm-up too.
+    pub answered: u64,
 }
 
 impl Seen {
@@ -34,6 +36,7 @@ impl Seen {
         self.latencies_us.extend(other.latencies_us);
         self.seconds += other.seconds;
         self.failed += other.failed;
+        self.answered += other.answered;
     }
 
     pub fn per_second(&self) -> f64 {
@@ -67,6 +70,7 @@ pub async fn round(targets: &[Target], clients: usize, time: Duration) -> Seen {
         let one = one.expect("a client");
         seen.latencies_us.extend(one.latencies_us);
         seen.failed += one.failed;
+        seen.answered += one.answered;
     }
     seen
 }
@@ -80,6 +84,7 @@ async fn drive(mut client: Client, target: Target, begin: Instant, end: Instant)
         }
         let answered = client.exchange(&target.request).await;
         let now = Instant::now();
+        seen.answered += u64::from(matches!(answered, Ok(200)));
         match answered {
             Ok(200) if now >= begin && now <= end => {
                 seen.latencies_us.push(u32::try_from((now - sent).as_micros()).unwrap_or(u32::MAX));

@@ -122,3 +122,21 @@ pub async fn wait_for<F: Future<Output = bool>>(what: &str, within: Duration, mu
         sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// Processor time that a process has used, in microseconds (ticks are 10 ms on Linux).
+pub fn processor_us(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name may hold spaces: fields are counted from its closing bracket.
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks = after.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
+    ticks.sum::<f64>() * 10_000.0
+}
+
+/// Ticks that the host gave to others while this machine wanted them, and all ticks.
+pub fn stolen() -> (f64, f64) {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = stat.lines().next().unwrap_or_default();
+    let ticks: Vec<f64> =
+        line.split_whitespace().skip(1).take(8).filter_map(|ticks| ticks.parse().ok()).collect();
+    (ticks.get(7).copied().unwrap_or(0.0), ticks.iter().sum())
+}

@@ -72,6 +72,11 @@ impl Product {
         }
     }
 
+    /// Processor time of all nodes so far.
+    pub fn processor_us(&self) -> f64 {
+        (0..self.nodes()).filter_map(|node| self.pid(node)).map(process::processor_us).sum()
+    }
+
     /// Waits until every node takes requests and one leads.
     pub async fn ready(&self) {
         for address in &self.addresses {

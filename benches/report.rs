@@ -9,6 +9,8 @@ use crate::{options::Options, process};
 /// The figures so far.
 pub struct Report {
     begun: Instant,
+    /// As of the last row: shows in which rows the host gave the processors to others.
+    stolen: (f64, f64),
     rows: Vec<[String; 4]>,
 }
 
@@ -23,7 +25,7 @@ pub struct Row {
 impl Report {
     /// Prints the conditions.
     pub fn begin(options: &Options) -> Self {
-        let report = Self { begun: Instant::now(), rows: Vec::new() };
+        let report = Self { begun: Instant::now(), stolen: process::stolen(), rows: Vec::new() };
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let sync = fdatasync_us(options.pick(50, 500));
         line(&json!({
@@ -37,6 +39,11 @@ impl Report {
         let mut fields =
             Map::from_iter([("figure".to_owned(), json!(row.figure)), ("of".to_owned(), json!(row.of))]);
         fields.extend(row.values.iter().map(|(name, value)| ((*name).to_owned(), json!(rounded(*value)))));
+        let now = process::stolen();
+        let share = 100.0 * (now.0 - self.stolen.0) / (now.1 - self.stolen.1).max(1.0);
+        self.stolen = now;
+        fields.insert("stolen_percent".to_owned(), json!(rounded(share)));
+        fields.insert("load_average".to_owned(), json!(load_average()));
         if let Some((aim, met)) = &row.aim {
             fields.extend([("aim".to_owned(), json!(aim)), ("aim_met".to_owned(), json!(met))]);
         }

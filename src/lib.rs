@@ -2,19 +2,19 @@
 //!
 //! The modules in reading order; each imports only from those above it.
 
-/// The lists: which commands, routes and jobs exist; the dispatcher that applies.
+// The lists: which commands, routes and jobs exist; the dispatcher that applies.
 pub mod app;
-/// The command line, one file per subcommand.
+// The command line, one file per subcommand.
 pub mod cli;
-/// Commands on their way into the log, replies on their way out, reads.
+// Commands on their way into the log, replies on their way out, reads.
 pub mod cluster;
-/// The product, one slice a folder.
+// The product, one slice a folder.
 pub mod features;
-/// Words: ids, time, actors, permissions, refusals, faults, secrets, pages.
+// Words: ids, time, actors, permissions, refusals, faults, secrets, pages.
 pub mod kernel;
-/// The life of a process: configuration, start, drain, stop.
+// The life of a process: configuration, start, drain, stop.
 pub mod node;
-/// SQLite: one encrypted file per organization, and the system file.
+// SQLite: one encrypted file per organization, and the system file.
 pub mod store;
-/// The HTTP frame: callers, problems, pages, routes, limits.
+// The HTTP frame: callers, problems, pages, routes, limits.
 pub mod web;

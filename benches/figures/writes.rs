@@ -13,6 +13,26 @@ use crate::{
 
 const CLIENTS: [usize; 3] = [1, 64, 256];
 
+/// What one of the two showed, and what it cost all its nodes together. That hardly depends on what else
+/// runs on the machine, unlike the rates.
+#[derive(Default)]
+struct Side {
+    seen: Seen,
+    processor_us: f64,
+}
+
+impl Side {
+    fn values(&mut self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("per_second", self.seen.per_second()),
+            ("p50_ms", self.seen.quantile_ms(0.5)),
+            ("p99_ms", self.seen.quantile_ms(0.99)),
+            ("cpu_us_per_write", self.processor_us / self.seen.answered as f64),
+            ("failed", self.seen.failed as f64),
+        ]
+    }
+}
+
 pub async fn measure(options: &Options, product: &Product, peer: Option<&Etcd>, report: &mut Report) {
     for clients in CLIENTS {
         // Anew for each: a token lives for ten minutes.
@@ -23,11 +43,15 @@ pub async fn measure(options: &Options, product: &Product, peer: Option<&Etcd>, 
             }
             let ours = targets(product, &organization, leader_only).await;
             let theirs = peer.map(|peer| peer.targets(leader_only));
-            let (mut us, mut them) = (Seen::default(), Seen::default());
+            let (mut us, mut them) = (Side::default(), Side::default());
             for _ in 0..options.rounds() {
-                us.merge(load::round(&ours, clients, options.round()).await);
-                if let Some(theirs) = &theirs {
-                    them.merge(load::round(theirs, clients, options.round()).await);
+                let before = product.processor_us();
+                us.seen.merge(load::round(&ours, clients, options.round()).await);
+                us.processor_us += product.processor_us() - before;
+                if let (Some(theirs), Some(peer)) = (&theirs, peer) {
+                    let before = peer.processor_us();
+                    them.seen.merge(load::round(theirs, clients, options.round()).await);
+                    them.processor_us += peer.processor_us() - before;
                 }
             }
             let of =
@@ -57,25 +81,17 @@ fn clients_at(clients: usize, leader_only: bool, nodes: usize) -> String {
     }
 }
 
-fn tell(report: &mut Report, of: String, clients: usize, mut us: Seen, them: Option<Seen>) {
-    let (rate, p50) = (us.per_second(), us.quantile_ms(0.5));
+fn tell(report: &mut Report, of: String, clients: usize, mut us: Side, them: Option<Side>) {
+    let (rate, p50) = (us.seen.per_second(), us.seen.quantile_ms(0.5));
     let aim = match clients {
         1 => Some(("p50 <= 1.5 ms".to_owned(), p50 <= 1.5)),
         64 => Some((">= 10000/s".to_owned(), rate >= 10_000.0)),
         _ => None,
     };
-    let mut values = vec![("per_second", rate), ("p50_ms", p50), ("p99_ms", us.quantile_ms(0.99))];
-    values.push(("failed", us.failed as f64));
-    report.add(Row { figure: "writes", of: of.clone(), values, aim });
+    report.add(Row { figure: "writes", of: of.clone(), values: us.values(), aim });
     let Some(mut them) = them else { return };
-    let (their_rate, their_p50) = (them.per_second(), them.quantile_ms(0.5));
-    let values = vec![
-        ("per_second", their_rate),
-        ("p50_ms", their_p50),
-        ("p99_ms", them.quantile_ms(0.99)),
-        ("failed", them.failed as f64),
-        ("ours_by_theirs_rate", rate / their_rate),
-        ("ours_by_theirs_p50", p50 / their_p50),
-    ];
+    let mut values = them.values();
+    values.push(("ours_by_theirs_rate", rate / them.seen.per_second()));
+    values.push(("ours_by_theirs_p50", p50 / them.seen.quantile_ms(0.5)));
     report.add(Row { figure: "etcd writes", of, values, aim: None });
 }

@@ -36,9 +36,9 @@ impl Store {
     fn checkpoint_file(&self, file: FileId) -> Result<(), Fault> {
         let connection = open::for_checkpoint(&self.path(file), &*self.key(file)?)?;
         let _alone = lock(&self.checkpointing);
-        let (busy, pages): (i64, i64) =
-            connection
-                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (busy, pages): (i64, i64) = connection
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(|error| Fault::new(format!("make {} durable", self.path(file).display()), error))?;
         if busy != 0 {
             return Err(Fault::found(format!("checkpoint of {file} found another checkpoint running")));
         }

@@ -269,12 +269,16 @@ impl Log {
         })
     }
 
-    /// Saves the committed position, sometime.
+    /// Saves the committed position, sometime: it travels with the next request that wakes the writer. A
+    /// write of its own after every commit costs more than the hint is worth.
     pub(super) fn save_committed(&self, point: Option<Point>) -> Result<(), Fault> {
-        self.submit(move |state| {
-            state.committed = point;
-            Ok(Request { op: Op::Committed(point), done: None })
-        })
+        let mut state = self.shared.lock();
+        state.check()?;
+        state.committed = point;
+        // Only the last one matters: an older one that still waits is replaced.
+        state.queue.retain(|request| !matches!(request.op, Op::Committed(_)));
+        state.queue.push(Request { op: Op::Committed(point), done: None });
+        Ok(())
     }
 
     /// Drops all entries above `keep`; all when there is none.

@@ -14,7 +14,10 @@ const EXACT_MAX: u64 = 1 << 53;
 /// The canonical bytes of a leaf, whose fields are declared in canonical order.
 pub(super) fn of_leaf(leaf: &Leaf) -> serde_json::Result<Vec<u8>> {
     let values = [Some(&leaf.changes), leaf.reason.as_ref()];
-    if leaf.entry <= EXACT_MAX && leaf.seq.unsigned_abs() <= EXACT_MAX && values.into_iter().flatten().all(is_plain) {
+    if leaf.entry <= EXACT_MAX
+        && leaf.seq.unsigned_abs() <= EXACT_MAX
+        && values.into_iter().flatten().all(is_plain)
+    {
         return serde_json::to_vec(leaf);
     }
     serde_json_canonicalizer::to_vec(leaf)
@@ -32,8 +35,7 @@ fn is_plain(value: &Value) -> bool {
         Value::Number(number) => number.as_i64().is_some_and(|whole| whole.unsigned_abs() <= EXACT_MAX),
         Value::Array(values) => values.iter().all(is_plain),
         Value::Object(fields) => {
-            fields.keys().is_sorted()
-                && fields.iter().all(|(key, value)| key.is_ascii() && is_plain(value))
+            fields.keys().is_sorted() && fields.iter().all(|(key, value)| key.is_ascii() && is_plain(value))
         }
     }
 }
@@ -51,7 +53,11 @@ mod tests {
     fn leaf(changes: Value, reason: Option<Value>) -> Leaf {
         Leaf {
             action: "quotas.report_usage".to_owned(),
-            actor: LeafActor { id: Some("u".to_owned()), kind: "user".to_owned(), organization: Some("o".to_owned()) },
+            actor: LeafActor {
+                id: Some("u".to_owned()),
+                kind: "user".to_owned(),
+                organization: Some("o".to_owned()),
+            },
             at: "2026-01-01T00:00:00.000Z".to_owned(),
             changes,
             entry: 7,

@@ -9,6 +9,7 @@
 //!
 //! Must not know: which commands exist, HTTP beyond its own routes. Start reading at `model.rs`.
 
+mod canonical;
 mod commands;
 pub mod http;
 pub mod model;
