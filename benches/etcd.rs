@@ -1,6 +1,7 @@
 //! etcd beside us: Debian's `etcd-server`, three nodes on loopback, fsync on, through its HTTP/JSON gateway.
 
 use std::{
+    cell::Cell,
     net::SocketAddr,
     process::{Command, Stdio},
     sync::Arc,
@@ -17,12 +18,16 @@ use crate::{
 };
 
 const NODES: usize = 3;
+/// In base64, as the gateway wants it.
+const KEY: &str = "ZmlndXJlcw==";
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// A running etcd cluster.
 pub struct Etcd {
     addresses: Vec<SocketAddr>,
     leader: usize,
+    /// Puts of the one key that are known.
+    puts: Cell<u64>,
     // Before the folder: fields are dropped in order.
     processes: Vec<Process>,
     _folder: TempDir,
@@ -54,7 +59,7 @@ impl Etcd {
             Process::start(command, &folder.path().join("etcd.log"))
         };
         let processes = (0..NODES).map(start).collect();
-        let mut etcd = Self { addresses, leader: 0, processes, _folder: folder };
+        let mut etcd = Self { addresses, leader: 0, puts: Cell::new(0), processes, _folder: folder };
         wait_for("etcd to elect a leader", Duration::from_secs(30), async || {
             etcd.find_leader().await.is_some()
         })
@@ -80,6 +85,18 @@ impl Etcd {
         self.processes.iter().map(|process| process::processor_us(process.pid())).sum()
     }
 
+    /// Proves that what was acknowledged was put: the key's version counts its puts.
+    pub async fn expect_puts(&self, answered: u64, failed: u64) {
+        let question = http::request("POST", "/v3/kv/range", &[], format!(r#"{{"key":"{KEY}"}}"#).as_bytes());
+        let answer =
+            http::once(self.addresses[0], &question, ANSWER).await.expect("an answer of etcd").json();
+        let version: u64 =
+            answer["kvs"][0]["version"].as_str().and_then(|text| text.parse().ok()).expect("a version");
+        let expected = self.puts.get() + answered..=self.puts.get() + answered + failed;
+        assert!(expected.contains(&version), "{expected:?} puts were acknowledged, {version} are counted");
+        self.puts.set(version);
+    }
+
     /// A put of 130 bytes at the leader, or at every node with the followers first.
     pub fn targets(&self, leader_only: bool) -> Vec<Target> {
         let put = put();
@@ -91,6 +108,6 @@ impl Etcd {
 
 /// The same key again, as our increments reach the same row again. 130 bytes in base64.
 fn put() -> Arc<[u8]> {
-    let body = format!(r#"{{"key":"ZmlndXJlcw==","value":"{}QQ=="}}"#, "QUFB".repeat(43));
+    let body = format!(r#"{{"key":"{KEY}","value":"{}QQ=="}}"#, "QUFB".repeat(43));
     http::request("POST", "/v3/kv/put", &[], body.as_bytes()).into()
 }

@@ -72,6 +72,17 @@ impl Product {
         }
     }
 
+    /// Proves that what was acknowledged was counted, once each: by one more increment, whose answer tells the
+    /// usage. A request that failed may have been counted or not.
+    pub async fn expect_usage(&self, organization: &Organization, counted: &mut (u64, u64)) {
+        let answer =
+            http::once(self.addresses[0], &organization.increment(), ANSWER).await.expect("an answer");
+        let usage = answer.json()["usage"].as_u64().expect("a usage");
+        counted.0 += 1;
+        let expected = counted.0..=counted.0 + counted.1;
+        assert!(expected.contains(&usage), "{expected:?} increments were acknowledged, {usage} are counted");
+    }
+
     /// Processor time of all nodes so far.
     pub fn processor_us(&self) -> f64 {
         (0..self.nodes()).filter_map(|node| self.pid(node)).map(process::processor_us).sum()

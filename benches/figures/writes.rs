@@ -37,6 +37,7 @@ pub async fn measure(options: &Options, product: &Product, peer: Option<&Etcd>, 
     for clients in CLIENTS {
         // Anew for each: a token lives for ten minutes.
         let organization = product.organization(&format!("writes-{clients}")).await;
+        let mut counted = (0, 0);
         for leader_only in [true, false] {
             if !leader_only && product.nodes() == 1 {
                 continue;
@@ -53,6 +54,11 @@ pub async fn measure(options: &Options, product: &Product, peer: Option<&Etcd>, 
                     them.seen.merge(load::round(theirs, clients, options.round()).await);
                     them.processor_us += peer.processor_us() - before;
                 }
+            }
+            counted = (counted.0 + us.seen.answered, counted.1 + us.seen.failed);
+            product.expect_usage(&organization, &mut counted).await;
+            if let Some(peer) = peer {
+                peer.expect_puts(them.seen.answered, them.seen.failed).await;
             }
             let of =
                 format!("{}, {}", nodes(product.nodes()), clients_at(clients, leader_only, product.nodes()));

@@ -113,10 +113,15 @@ pub struct FileMark {
 /// `apply` and `install` are never called at the same time; the others may run beside `apply`.
 /// All are called from threads that may block.
 pub trait Machine: Send + Sync + 'static {
-    /// Applies entries in order and answers one reply for each. An error halts the node.
+    /// Applies entries in order and answers one reply for each. Readers need not see the effects before
+    /// [`Machine::settle`]. An error halts the node.
     fn apply(&self, entries: Vec<Entry>) -> Result<Vec<Bytes>, Fault>;
 
-    /// Makes every effect of entries applied before the call durable.
+    /// Shows readers the effects of every entry applied so far. Called soon after [`Machine::apply`], by the
+    /// same thread: at once when a reader waits, else once for many batches. An error halts the node.
+    fn settle(&self) -> Result<(), Fault>;
+
+    /// Makes every effect of entries settled before the call durable.
     fn checkpoint(&self) -> Result<(), Fault>;
 
     /// Lists the files as they are now, in name order.

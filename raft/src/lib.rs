@@ -14,6 +14,7 @@
 
 mod clock;
 mod contract;
+mod freshness;
 mod log;
 mod machine;
 mod membership;

@@ -1,7 +1,9 @@
 //! Our [`Machine`] as the consensus engine's state machine.
 //!
 //! What always holds:
-//! - one thread applies; it answers a proposer only after [`Machine::apply`] has returned for its batch;
+//! - one thread applies and settles; it answers a proposer only after [`Machine::apply`] has returned for its
+//!   batch. The log makes the entry durable, so the answer need not wait until readers see it: whoever reads
+//!   waits for [`Host::seen`], and a batch that nobody waits for is settled with those that follow it;
 //! - a fault answers nobody: it is published on [`Host::halted`] and stops the engine;
 //! - the *checkpoint record* (last log id, membership) is written only after [`Machine::checkpoint`]
 //!   returned, so whatever it claims is durable. After a restart the engine applies again from there; the
@@ -11,8 +13,13 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
     thread,
+    time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -37,6 +44,9 @@ use crate::{
 /// Bounds of one call of [`Machine::apply`].
 const BATCH_ENTRIES: usize = 1024;
 const BATCH_BYTES: usize = 4 << 20;
+/// How long, and for how many entries, readers are kept from what is applied while none of them waits.
+const SETTLE_WITHIN: Duration = Duration::from_millis(5);
+const SETTLE_ENTRIES: usize = 1024;
 
 /// Up to where the machine's files are durable.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -80,8 +90,11 @@ pub(crate) struct Host {
     pub(crate) clock: Clock,
     /// Held for writing while a snapshot is installed, for reading by everything that looks at files.
     pub(crate) gate: RwLock<()>,
-    /// Index of the last entry applied.
+    /// Index of the last entry applied and settled: what readers see.
     pub(crate) applied: watch::Sender<u64>,
+    /// Readers that wait for `applied` to rise.
+    waiting: AtomicUsize,
+    worker: Mutex<Option<Sender<Work>>>,
     /// The fault that stopped this node.
     pub(crate) halted: watch::Sender<Option<String>>,
     /// Index of the newest checkpoint.
@@ -101,6 +114,8 @@ impl Host {
             clock: Clock::default(),
             gate: RwLock::new(()),
             applied: watch::Sender::new(checkpoint.index()),
+            waiting: AtomicUsize::new(0),
+            worker: Mutex::new(None),
             halted: watch::Sender::new(None),
             durable: watch::Sender::new(checkpoint.index()),
             record,
@@ -124,6 +139,33 @@ impl Host {
             first
         });
         as_io(fault)
+    }
+
+    /// Waits until readers see the entry at `index`, which has been or will be applied. For ever on a halted
+    /// node: the caller limits the time, or watches [`Host::halted`].
+    pub(crate) async fn seen(&self, index: u64) {
+        let mut applied = self.applied.subscribe();
+        if *applied.borrow_and_update() >= index {
+            return;
+        }
+        let _waits = Waits::begin(self);
+        // The sender lives as long as the host.
+        let _ = applied.wait_for(|applied| *applied >= index).await;
+    }
+
+    /// As [`Host::seen`], for the engine's own work.
+    async fn settled(&self, index: u64) -> Result<(), Fault> {
+        let mut halted = self.halted.subscribe();
+        tokio::select! {
+            () = self.seen(index) => Ok(()),
+            _ = halted.wait_for(Option::is_some) => Err(Fault::found("this replica has halted")),
+        }
+    }
+
+    fn give(&self, work: Work) -> Result<(), Fault> {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = worker.as_ref().and_then(|worker| worker.send(work).ok());
+        given.ok_or_else(|| Fault::found("the apply thread has ended"))
     }
 
     /// Runs work that may block and looks at the machine's files, never beside an install.
@@ -155,7 +197,31 @@ pub(crate) struct StateMachine {
     host: Arc<Host>,
     last: Option<LogId>,
     membership: StoredMembership,
-    worker: mpsc::Sender<Batch>,
+}
+
+/// A reader that waits: from now on every batch is settled as soon as it is applied.
+struct Waits<'a>(&'a Host);
+
+impl<'a> Waits<'a> {
+    fn begin(host: &'a Host) -> Self {
+        host.waiting.fetch_add(1, Ordering::SeqCst);
+        // If the thread has ended, a fault says why; whoever waits has a time limit.
+        let _ = host.give(Work::Settle);
+        Self(host)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// What the apply thread is asked to do.
+enum Work {
+    Apply(Batch),
+    Settle,
+    End,
 }
 
 /// What the apply thread does in one go.
@@ -169,18 +235,19 @@ struct Batch {
 
 impl StateMachine {
     pub(crate) fn start(host: Arc<Host>) -> Result<Self, Fault> {
-        let (worker, batches) = mpsc::channel::<Batch>();
+        let (worker, inbox) = mpsc::channel();
+        *host.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
         let applier = Arc::clone(&host);
         thread::Builder::new()
             .name("raft-apply".into())
-            .spawn(move || {
-                while let Ok(batch) = batches.recv() {
-                    applier.run(batch);
-                }
-            })
+            .spawn(move || applier.work(&inbox))
             .map_err(|e| Fault::new("start the apply thread", e))?;
         let Checkpoint { last, membership, .. } = host.checkpoint();
-        Ok(Self { host, last, membership, worker })
+        Ok(Self { host, last, membership })
+    }
+
+    fn last_index(&self) -> u64 {
+        self.last.map_or(0, |last| last.index)
     }
 
     /// Takes the next entries off the stream: at least one, then what is ready, up to the bounds.
@@ -237,9 +304,57 @@ struct Collected {
     waiting: Vec<(ApplyResponder<TypeConfig>, Option<usize>)>,
 }
 
+impl Drop for StateMachine {
+    fn drop(&mut self) {
+        // The thread holds the host, and the host the thread's inbox: it is told, or it would live for ever.
+        let _ = self.host.give(Work::End);
+    }
+}
+
+/// Applied and not yet settled.
+struct Unsettled {
+    since: Instant,
+    entries: usize,
+    last: u64,
+}
+
+/// On the apply thread.
 impl Host {
-    /// On the apply thread.
-    fn run(&self, batch: Batch) {
+    /// Until the engine ends or a fault.
+    fn work(&self, inbox: &Receiver<Work>) {
+        let mut unsettled: Option<Unsettled> = None;
+        loop {
+            let work = match &unsettled {
+                None => inbox.recv().unwrap_or(Work::End),
+                Some(open) => match inbox.recv_timeout(SETTLE_WITHIN.saturating_sub(open.since.elapsed())) {
+                    Ok(work) => work,
+                    Err(RecvTimeoutError::Timeout) => Work::Settle,
+                    Err(RecvTimeoutError::Disconnected) => Work::End,
+                },
+            };
+            let ends = matches!(work, Work::End);
+            let wanted = match work {
+                Work::End | Work::Settle => true,
+                Work::Apply(batch) => self.run(batch, &mut unsettled),
+            };
+            let due = |open: &Unsettled| {
+                wanted || open.entries >= SETTLE_ENTRIES || open.since.elapsed() >= SETTLE_WITHIN
+            };
+            if let Some(open) = unsettled.take_if(|open| due(open)) {
+                if let Err(fault) = self.machine.settle() {
+                    self.halt(fault);
+                    return;
+                }
+                self.applied.send_replace(open.last);
+            }
+            if ends {
+                return;
+            }
+        }
+    }
+
+    /// Applies a batch and answers for it; whether a reader waits.
+    fn run(&self, batch: Batch, unsettled: &mut Option<Unsettled>) -> bool {
         let Batch { entries, waiting, last, done } = batch;
         let count = entries.len();
         let applied = if count == 0 { Ok(Vec::new()) } else { self.machine.apply(entries) };
@@ -247,7 +362,9 @@ impl Host {
             if replies.len() != count {
                 return Err(Fault::found(format!("apply answered {} of {count} entries", replies.len())));
             }
-            self.applied.send_replace(last);
+            let open = unsettled.get_or_insert_with(|| Unsettled { since: Instant::now(), entries: 0, last });
+            open.entries += count;
+            open.last = last;
             for (responder, place) in waiting {
                 let reply = place.and_then(|at| replies.get(at)).cloned().unwrap_or_default();
                 responder.send(reply);
@@ -255,6 +372,7 @@ impl Host {
             Ok(())
         });
         let _ = done.send(result);
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 }
 
@@ -272,9 +390,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         while let Some(Collected { entries, waiting, .. }) = self.collect(&mut entries).await? {
             let (done, finished) = oneshot::channel();
-            let last = self.last.map_or(0, |last| last.index);
+            let last = self.last_index();
             let ended = || Fault::found("the apply thread has ended");
-            self.worker.send(Batch { entries, waiting, last, done }).map_err(|_| self.host.halt(ended()))?;
+            let batch = Work::Apply(Batch { entries, waiting, last, done });
+            self.host.give(batch).map_err(|fault| self.host.halt(fault))?;
             finished.await.unwrap_or_else(|_| Err(ended())).map_err(|fault| self.host.halt(fault))?;
         }
         Ok(())
@@ -295,6 +414,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             membership: meta.last_membership.clone(),
             at_ms: system_ms(),
         };
+        let settled = self.host.settled(self.last_index()).await;
+        settled.map_err(|fault| self.host.halt(fault))?;
         let _shut = self.host.gate.write().await;
         let installed = spawn_blocking(move || {
             staged.install(host.machine.as_ref())?;
@@ -306,7 +427,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             .map_err(|fault| self.host.halt(fault))?;
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        self.host.applied.send_replace(self.last.map_or(0, |last| last.index));
+        self.host.applied.send_replace(self.last_index());
         Ok(())
     }
 
@@ -331,6 +452,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let fresh = Checkpoint { last: self.last, membership: self.membership.clone(), at_ms: system_ms() };
+        let settled = self.host.settled(fresh.index()).await;
+        settled.map_err(|fault| self.host.halt(fault))?;
         let host = Arc::clone(&self.host);
         let made = self.host.beside_apply(move |machine| {
             machine.checkpoint()?;

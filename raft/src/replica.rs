@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     contract::{Admission, Committed, Config, Fault, Grant, GroupId, Machine, NodeId, Unavailable},
+    freshness::Freshness,
     log::LogStore,
     machine::{Host, StateMachine},
     membership::{self, ChangeError, JoinError, Token},
@@ -82,6 +83,7 @@ pub(crate) struct Core {
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) log: LogStore,
     pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) freshness: Freshness,
     /// Held from taking a stamp to queueing the entry, so stamps rise in log order.
     order: Mutex<()>,
     stopping: watch::Sender<bool>,
@@ -158,6 +160,7 @@ impl Replica {
             admission,
             log,
             leadership: watch::Sender::new(Leadership::NoLeader),
+            freshness: Freshness::new(),
             order: Mutex::new(()),
             stopping: watch::Sender::new(false),
         });
@@ -167,7 +170,8 @@ impl Replica {
         Ok(Self { core })
     }
 
-    /// Proposes an entry, on any node, and waits until it is applied where it was accepted.
+    /// Proposes an entry, on any node, and waits until it is applied where it was accepted. Readers see it a
+    /// moment later: [`Replica::wait_applied`].
     ///
     /// It is written at least once, if at all: after a change of leader it may be proposed again, so the
     /// machine recognizes repeated bodies by an id of its own.
@@ -218,17 +222,30 @@ impl Replica {
         }
     }
 
-    /// Waits until the entry at `index` is applied here.
+    /// Waits until readers here see the entry at `index`.
     pub async fn wait_applied(&self, index: u64, within: Duration) -> Result<(), Unavailable> {
-        let mut applied = self.core.host.applied.subscribe();
-        let reached = timeout(within, applied.wait_for(|applied| *applied >= index)).await.is_ok();
+        let reached = timeout(within, self.core.host.seen(index)).await.is_ok();
         self.core.running()?;
         if reached { Ok(()) } else { Err(Unavailable::NoQuorum) }
     }
 
-    /// Index of the last entry applied here.
+    /// Index of the last entry that readers here see.
     pub fn applied_index(&self) -> u64 {
         *self.core.host.applied.borrow()
+    }
+
+    /// The most that what readers see here can be behind what is acknowledged anywhere.
+    pub fn staleness(&self) -> Duration {
+        let core = &self.core;
+        if !core.leads() {
+            return core.freshness.age(std::time::Instant::now(), self.applied_index());
+        }
+        // Nobody else can have led, and so acknowledged anything, before a quorum last answered this leader.
+        let metrics = core.metrics();
+        if metrics.membership_config.voter_ids().count() == 1 {
+            return Duration::ZERO;
+        }
+        metrics.last_quorum_acked.map_or(Duration::MAX, |at| openraft::async_runtime::Instant::elapsed(&*at))
     }
 
     /// Who leads, and every change of it.

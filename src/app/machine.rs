@@ -1,6 +1,10 @@
-//! The replicated machine: batches of committed entries onto files.
+//! The replicated machine: batches of committed entries onto files, one transaction per file for many batches.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use raft::{Entry, FileMark};
@@ -17,18 +21,20 @@ pub struct FileMachine {
     store: Arc<Store>,
     /// Files whose outbox has been filled since the jobs last looked.
     sent_from: watch::Sender<BTreeSet<OrgId>>,
+    /// Those of entries not yet committed: nobody could read the effects.
+    filled: Mutex<BTreeSet<OrgId>>,
 }
 
 impl FileMachine {
     /// A machine over `store`, and a watch on files whose outbox was filled.
     pub fn new(store: Arc<Store>) -> (Self, watch::Sender<BTreeSet<OrgId>>) {
         let (sent_from, _) = watch::channel(BTreeSet::new());
-        (Self { store, sent_from: sent_from.clone() }, sent_from)
+        (Self { store, sent_from: sent_from.clone(), filled: Mutex::default() }, sent_from)
     }
 
     fn apply_batch(&self, entries: Vec<Entry>) -> Result<Vec<Bytes>, Fault> {
-        let mut filled = BTreeSet::new();
-        let replies = self.store.write(|store, writers| {
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store.write(|store, writers| {
             let mut replies = Vec::with_capacity(entries.len());
             for entry in entries {
                 let at = Millis(i64::try_from(entry.at_ms).unwrap_or(i64::MAX));
@@ -36,19 +42,27 @@ impl FileMachine {
                 filled.extend(dispatched.sent_from);
                 replies.push(Bytes::from(dispatched.reply));
             }
-            writers.commit(store)?;
             Ok(replies)
-        })?;
+        })
+    }
+
+    fn commit(&self) -> Result<(), Fault> {
+        self.store.write(|store, writers| writers.commit(store))?;
+        let mut filled = std::mem::take(&mut *self.filled.lock().unwrap_or_else(PoisonError::into_inner));
         if !filled.is_empty() {
             self.sent_from.send_modify(|waiting| waiting.append(&mut filled));
         }
-        Ok(replies)
+        Ok(())
     }
 }
 
 impl raft::Machine for FileMachine {
     fn apply(&self, entries: Vec<Entry>) -> Result<Vec<Bytes>, raft::Fault> {
         self.apply_batch(entries).map_err(outward)
+    }
+
+    fn settle(&self) -> Result<(), raft::Fault> {
+        self.commit().map_err(outward)
     }
 
     fn checkpoint(&self) -> Result<(), raft::Fault> {

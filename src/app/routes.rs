@@ -44,7 +44,7 @@ pub fn listed() -> Vec<Route> {
 
 /// Every route, by slice.
 fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
-    [
+    let mut routes = [
         identity::http::routes(passwords, tokens),
         organizations::http::routes(passwords),
         quotas::http::routes(),
@@ -52,7 +52,9 @@ fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
         audit::http::routes(),
         membership::http::routes(),
     ]
-    .concat()
+    .concat();
+    routes.push(web::openapi::route(&routes));
+    routes
 }
 
 /// The server of every route.

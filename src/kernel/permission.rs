@@ -108,6 +108,11 @@ impl Role {
     pub const ALL: &[Self] =
         &[Self::Analyst, Self::SeniorAnalyst, Self::TeamLead, Self::Admin, Self::PlatformAdmin];
 
+    /// Their names.
+    pub const NAMES: &[&str] = &["analyst", "senior_analyst", "team_lead", "admin", "platform_admin"];
+    /// The names of those that a member of an organization other than `system` may have.
+    pub const MEMBER_NAMES: &[&str] = &["analyst", "senior_analyst", "team_lead", "admin"];
+
     /// The role's name.
     pub fn name(self) -> &'static str {
         match self {

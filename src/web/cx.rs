@@ -61,7 +61,7 @@ impl Cx {
 
     /// The parameters of the query.
     pub fn query(&self) -> QueryFields {
-        QueryFields::parse(self.version, &self.query)
+        QueryFields::parse(&self.query)
     }
 
     /// Whether the client prefers an answer before the work is done (RFC 7240).

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Problem, Version};
+use super::{
+    Problem, Version,
+    value::{self, Describes, Reads, Rule},
+};
 use crate::kernel::{FieldError, Window};
 
 /// The fields of a JSON object.
@@ -14,9 +17,38 @@ pub struct Fields {
     object: Map<String, Value>,
     read: BTreeSet<String>,
     errors: Vec<FieldError>,
+    /// When no body is read but the reading itself is described.
+    sketch: Option<Sketch>,
+}
+
+/// The JSON Schema of an object, in the making.
+#[derive(Default)]
+struct Sketch {
+    properties: Map<String, Value>,
+    required: Vec<String>,
+}
+
+impl Sketch {
+    fn into_schema(self) -> Value {
+        let mut schema = json!({
+            "type": "object", "properties": self.properties, "additionalProperties": false,
+        });
+        if let (Some(schema), false) = (schema.as_object_mut(), self.required.is_empty()) {
+            schema.insert("required".to_owned(), json!(self.required));
+        }
+        schema
+    }
 }
 
 impl Fields {
+    /// The JSON Schema of the bodies that `read` takes.
+    pub(super) fn schema<T>(version: Version, read: impl FnOnce(&mut Fields) -> T) -> Value {
+        let mut fields = Self::new(version, String::new(), Map::new());
+        fields.sketch = Some(Sketch::default());
+        read(&mut fields);
+        fields.sketch.unwrap_or_default().into_schema()
+    }
+
     /// Reads a body that must be a JSON object.
     pub(super) fn parse(version: Version, body: &[u8]) -> Result<Self, Problem> {
         let value: Value = serde_json::from_slice(body)
@@ -28,26 +60,34 @@ impl Fields {
     }
 
     fn new(version: Version, at: String, object: Map<String, Value>) -> Self {
-        Self { version, at, object, read: BTreeSet::new(), errors: Vec::new() }
+        Self { version, at, object, read: BTreeSet::new(), errors: Vec::new(), sketch: None }
     }
 
     /// A field that must be there.
-    pub fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+    pub fn required<T>(&mut self, name: &str, rule: Rule<impl Reads<T>, impl Describes>) -> Option<T> {
         let key = self.version.key(name);
+        if let Some(sketch) = &mut self.sketch {
+            sketch.required.push(key);
+            return self.optional(name, rule);
+        }
         if self.object.get(&key).is_none_or(Value::is_null) {
             self.read.insert(key.clone());
             self.wrong(&key, "is required".to_owned());
             return None;
         }
-        self.optional(name, read)
+        self.optional(name, rule)
     }
 
     /// A field that may be absent or null.
-    pub fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+    pub fn optional<T>(&mut self, name: &str, rule: Rule<impl Reads<T>, impl Describes>) -> Option<T> {
         let key = self.version.key(name);
+        if let Some(sketch) = &mut self.sketch {
+            sketch.properties.insert(key, (rule.schema)());
+            return None;
+        }
         self.read.insert(key.clone());
         let value = self.object.get(&key).filter(|value| !value.is_null())?;
-        match read(value) {
+        match (rule.read)(value) {
             Ok(value) => Some(value),
             Err(why) => {
                 self.wrong(&key, why);
@@ -59,6 +99,10 @@ impl Fields {
     /// An object within, read by `read`; its own bad and unknown fields are listed too.
     pub fn nested<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields) -> Option<T>) -> Option<T> {
         let key = self.version.key(name);
+        if let Some(sketch) = &mut self.sketch {
+            sketch.properties.insert(key, Self::schema(self.version, read));
+            return None;
+        }
         self.read.insert(key.clone());
         match self.object.get(&key) {
             None | Some(Value::Null) => None,
@@ -118,14 +162,15 @@ impl Fields {
 
 /// The parameters of a query.
 pub struct QueryFields {
-    version: Version,
     pairs: Vec<(String, String)>,
     read: BTreeSet<String>,
     errors: Vec<FieldError>,
+    /// When no query is read but the reading itself is described.
+    sketch: Option<Vec<Value>>,
 }
 
 impl QueryFields {
-    pub(super) fn parse(version: Version, query: &str) -> Self {
+    pub(super) fn parse(query: &str) -> Self {
         let mut errors = Vec::new();
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -138,20 +183,34 @@ impl QueryFields {
                 _ => errors.push(FieldError::new(name, "is not percent-encoded UTF-8")),
             }
         }
-        Self { version, pairs, read: BTreeSet::new(), errors }
+        Self { pairs, read: BTreeSet::new(), errors, sketch: None }
+    }
+
+    /// The parameters that `read` takes, as an API description lists them.
+    pub(super) fn parameters(read: &dyn Fn(&mut QueryFields)) -> Vec<Value> {
+        let mut query = Self::parse("");
+        query.sketch = Some(Vec::new());
+        read(&mut query);
+        query.sketch.unwrap_or_default()
     }
 
     /// A parameter as text.
     pub fn text(&mut self, name: &str) -> Option<String> {
-        let key = if self.version == Version::V1 { name.to_owned() } else { self.version.key(name) };
-        self.read.insert(key.clone());
-        self.pairs.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone())
+        self.take(name, || json!({ "type": "string" }))
     }
 
-    /// A parameter that `read` understands.
-    pub fn parse_as<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let text = self.text(name)?;
-        match read(&text) {
+    fn take(&mut self, name: &str, schema: impl FnOnce() -> Value) -> Option<String> {
+        if let Some(sketch) = &mut self.sketch {
+            sketch.push(json!({ "name": name, "in": "query", "schema": schema() }));
+        }
+        self.read.insert(name.to_owned());
+        self.pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+
+    /// A parameter that a rule for text understands.
+    pub fn parsed<T>(&mut self, name: &str, rule: Rule<impl Reads<T>, impl Describes>) -> Option<T> {
+        let text = self.take(name, rule.schema)?;
+        match (rule.read)(&Value::String(text)) {
             Ok(value) => Some(value),
             Err(why) => {
                 self.errors.push(FieldError::new(name, why));
@@ -162,14 +221,17 @@ impl QueryFields {
 
     /// `limit` and `cursor`.
     pub fn window(&mut self) -> Window {
-        let limit = self.parse_as("limit", |text| match text.parse() {
-            Ok(limit) if (1..=Window::LIMIT_MAX).contains(&limit) => Ok(limit),
-            _ => Err(format!("must be a number from 1 to {}", Window::LIMIT_MAX)),
-        });
-        let after = self.parse_as("cursor", |text| {
-            let bytes = crate::kernel::from_hex(text).and_then(|bytes| String::from_utf8(bytes).ok());
-            bytes.ok_or_else(|| "is not a cursor of this server; start again without it".to_owned())
-        });
+        let limit = self.parsed("limit", value::number(1, i64::from(Window::LIMIT_MAX)));
+        let limit = limit.and_then(|limit| u32::try_from(limit).ok());
+        let describe = || json!({ "type": "string", "description": "next_cursor of the page before" });
+        let after = self.parsed(
+            "cursor",
+            value::rule(describe, |text| {
+                let bytes = text.as_str().and_then(crate::kernel::from_hex);
+                let key = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+                key.ok_or_else(|| "is not a cursor of this server; start again without it".to_owned())
+            }),
+        );
         Window { limit: limit.unwrap_or(Window::LIMIT_DEFAULT), after }
     }
 

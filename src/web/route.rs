@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Cx, Later, Problem, Reply, Version};
+use super::{Cx, Fields, Later, Problem, QueryFields, Reply, Version};
 
 /// What runs for a route.
 pub type Handler = Arc<dyn Fn(Cx) -> Later<'static, Result<Reply, Problem>> + Send + Sync>;
@@ -44,6 +44,20 @@ pub enum Needs {
     Caller,
 }
 
+/// A function that reads a request, run without one to describe what it reads.
+pub(super) type Reader<F> = Arc<dyn Fn(&mut F) + Send + Sync>;
+
+/// What a body holds.
+#[derive(Clone)]
+pub enum Takes {
+    /// There is none.
+    Nothing,
+    /// A JSON object, read by this.
+    Fields(Reader<Fields>),
+    /// JSON of another kind, in words.
+    Json(&'static str),
+}
+
 /// One route.
 #[derive(Clone)]
 pub struct Route {
@@ -59,6 +73,12 @@ pub struct Route {
     pub needs: Needs,
     /// Largest body taken.
     pub body_bytes_max: usize,
+    /// What the body holds. The handler reads it by the same function.
+    pub takes: Takes,
+    /// Reads the query, as the handler does.
+    pub asks: Reader<QueryFields>,
+    /// Status of a good answer.
+    pub success: u16,
     /// What runs.
     pub handler: Handler,
 }
@@ -78,7 +98,18 @@ impl Route {
     ) -> Self {
         let handler: Handler = Arc::new(handler);
         let paths = vec![(Version::V2, path)];
-        Self { method, paths, operation, summary, needs, body_bytes_max: Self::BODY_BYTES_MAX, handler }
+        Self {
+            method,
+            paths,
+            operation,
+            summary,
+            needs,
+            body_bytes_max: Self::BODY_BYTES_MAX,
+            takes: Takes::Nothing,
+            asks: Arc::new(|_| {}),
+            success: 200,
+            handler,
+        }
     }
 
     /// A route of v1 alone, where v2 addresses the organization in its path.
@@ -100,6 +131,38 @@ impl Route {
     #[must_use]
     pub fn and_v1(mut self, path: &'static str) -> Self {
         self.paths.push((Version::V1, path));
+        self
+    }
+
+    /// Takes a JSON object that `read` reads.
+    #[must_use]
+    pub fn takes<T>(mut self, read: impl Fn(&mut Fields) -> T + Send + Sync + 'static) -> Self {
+        self.takes = Takes::Fields(Arc::new(move |fields| {
+            read(fields);
+        }));
+        self
+    }
+
+    /// Takes JSON of another kind, in words.
+    #[must_use]
+    pub fn takes_json(mut self, what: &'static str) -> Self {
+        self.takes = Takes::Json(what);
+        self
+    }
+
+    /// Takes a query that `read` reads.
+    #[must_use]
+    pub fn asks<T>(mut self, read: impl Fn(&mut QueryFields) -> T + Send + Sync + 'static) -> Self {
+        self.asks = Arc::new(move |query| {
+            read(query);
+        });
+        self
+    }
+
+    /// Answers 201: something is there that was not.
+    #[must_use]
+    pub fn creates(mut self) -> Self {
+        self.success = 201;
         self
     }
 

@@ -22,7 +22,7 @@ use super::{
     reply::Content,
 };
 use crate::{
-    cluster::{Cluster, Ticket},
+    cluster::{Cluster, Ticket, View},
     kernel::{Origin, RequestId, to_hex},
 };
 
@@ -128,7 +128,14 @@ async fn handle(
         frame,
     };
     let limit = cx.query().window().limit;
-    (route.handler)(cx).await.map(|reply| (reply, limit))
+    let stale = (cx.view == View::Local).then(|| cx.cluster.clone());
+    let reply = (route.handler)(cx).await?;
+    // Asked after the read: the answer is at most as old as it says.
+    let reply = match stale.map(|cluster| cluster.replica().staleness().as_millis()) {
+        Some(age) if route.method == Method::Get => reply.header("x-staleness-ms", age.to_string()),
+        _ => reply,
+    };
+    Ok((reply, limit))
 }
 
 async fn receive(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Problem> {

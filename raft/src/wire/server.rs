@@ -31,7 +31,9 @@ use crate::{
     membership,
     pki::{ALPN_JOIN, ALPN_PEER},
     replica::{Core, until_stop},
+    types::TypeConfig,
 };
+use openraft::raft::AppendEntriesRequest;
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const JOIN: Duration = Duration::from_secs(30);
@@ -173,7 +175,13 @@ async fn answer(core: Arc<Core>, peer: NodeId, frame: Frame) -> Frame {
 }
 
 async fn append(core: &Core, payload: &[u8]) -> Result<Bytes, Fault> {
-    encode(&core.raft.append_entries(decode(payload)?).await.map_err(stopped)?)
+    let request: AppendEntriesRequest<TypeConfig> = decode(payload)?;
+    let committed = request.leader_commit.map_or(0, |committed| committed.index);
+    let answer = core.raft.append_entries(request).await.map_err(stopped)?;
+    if answer.is_success() {
+        core.freshness.heard(std::time::Instant::now(), committed, *core.host.applied.borrow());
+    }
+    encode(&answer)
 }
 
 async fn elect(core: &Core, kind: u8, payload: &[u8]) -> Result<Bytes, Fault> {

@@ -26,6 +26,10 @@ impl Machine for Nothing {
         Ok(entries.into_iter().map(|entry| entry.body).collect())
     }
 
+    fn settle(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn checkpoint(&self) -> Result<(), Fault> {
         Ok(())
     }

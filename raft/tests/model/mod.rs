@@ -99,6 +99,10 @@ impl Machine for Model {
         Ok(replies)
     }
 
+    fn settle(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn checkpoint(&self) -> Result<(), Fault> {
         for (name, file) in self.files.lock().unwrap().iter() {
             fs::write(self.folder.join(name), text(file)).map_err(|e| Fault::new("write", e))?;

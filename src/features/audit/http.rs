@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::queries::{self, Event, Filter};
 use crate::{
     features::quotas::{self, model::Feature},
-    kernel::{Millis, OrgId, Permission, Refusal},
-    web::{Cx, Method, Needs, Problem, QueryFields, Reply, Route, Version},
+    kernel::{OrgId, Permission, Refusal, Window},
+    web::{Cx, Method, Needs, Problem, QueryFields, Reply, Route, Version, value},
 };
 
 /// Routes of the slice.
@@ -18,7 +18,8 @@ pub fn routes() -> Vec<Route> {
                 let organization = cx.place(Permission::AuditLogRead).await?;
                 list(cx, organization).await
             })
-        }),
+        })
+        .asks(read_list),
         Route::v2(
             Method::Get,
             "/organizations/{org}/audit-events/{id}",
@@ -44,7 +45,8 @@ pub fn routes() -> Vec<Route> {
                     list(cx, organization).await
                 })
             },
-        ),
+        )
+        .asks(read_list),
         Route::v1(
             Method::Get,
             "/phase7/audit-logs/{id}",
@@ -63,8 +65,7 @@ pub fn routes() -> Vec<Route> {
 
 async fn list(cx: Cx, organization: OrgId) -> Result<Reply, Problem> {
     let mut query = cx.query();
-    let window = query.window();
-    let filter = read_filter(&mut query);
+    let (filter, window) = read_list(&mut query);
     query.finish()?;
     let page = cx.cluster.read(&cx.view, organization, move |tx| {
         if let Some(refusal) = missing_feature(tx, organization)? {
@@ -104,20 +105,17 @@ fn missing_feature(
     Ok((!plan.includes(Feature::AUDIT_LOGS)).then(refusal))
 }
 
-fn read_filter(query: &mut QueryFields) -> Filter {
-    let moment = |text: &str| {
-        let wrong = || "must be an RFC 3339 time such as 2026-11-23T00:00:00Z".to_owned();
-        Millis::parse(text).map(|at| at.0).ok_or_else(wrong)
-    };
-    Filter {
-        from_ms: query.parse_as("from", moment),
-        to_ms: query.parse_as("to", moment),
+fn read_list(query: &mut QueryFields) -> (Filter, Window) {
+    let filter = Filter {
+        from_ms: query.parsed("from", value::moment()).map(|at| at.0),
+        to_ms: query.parsed("to", value::moment()).map(|at| at.0),
         user_id: query.text("user_id"),
         action: query.text("action"),
         resource_type: query.text("resource_type"),
         resource_id: query.text("resource_id"),
         text: query.text("q"),
-    }
+    };
+    (filter, query.window())
 }
 
 /// v2 shows the leaf as it is hashed, and the personal fields beside it; v1 shows what its clients know.

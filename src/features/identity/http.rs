@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cluster::View,
     kernel::{Permission, Role, Secret, UserId},
-    web::{Cx, Fields, Method, Needs, Problem, Reply, Route, Version, value},
+    web::{Cx, Fields, Method, Needs, Problem, QueryFields, Reply, Route, Version, value},
 };
 
 /// Routes of the slice.
@@ -24,7 +24,8 @@ pub fn routes(pool: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
             let (pool, tokens) = (login_pool.clone(), Arc::clone(&tokens));
             Box::pin(async move { login(cx, &pool, &tokens).await })
         })
-        .and_v1("/auth/login"),
+        .and_v1("/auth/login")
+        .takes(read_login),
         Route::v2(Method::Get, "/auth/me", "whoAmI", "The caller and its permissions", Needs::Caller, |cx| {
             Box::pin(me(cx))
         })
@@ -39,7 +40,9 @@ pub fn routes(pool: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
                 let pool = create_pool.clone();
                 Box::pin(async move { create(cx, &pool).await })
             },
-        ),
+        )
+        .takes(|fields| read_member(fields, UserId(uuid::Uuid::nil())))
+        .creates(),
         Route::v2(
             Method::Get,
             "/organizations/{org}/users",
@@ -47,7 +50,8 @@ pub fn routes(pool: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
             "List users",
             Needs::Caller,
             |cx| Box::pin(list(cx)),
-        ),
+        )
+        .asks(QueryFields::window),
         Route::v2(
             Method::Get,
             "/organizations/{org}/users/{id}",
@@ -61,12 +65,16 @@ pub fn routes(pool: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
 
 async fn login(cx: Cx, pool: &PasswordPool, tokens: &Tokens) -> Result<Reply, Problem> {
     let mut fields = cx.fields()?;
-    let email = fields.required("email", value::email);
+    let asked = read_login(&mut fields);
+    fields.finish()?;
+    log_in(&cx, pool, tokens, asked.ok_or_else(Problem::unauthenticated)?).await
+}
+
+fn read_login(fields: &mut Fields) -> Option<Asked> {
+    let email = fields.required("email", value::email());
     let password = fields.required("password", value::text(1024));
     let organization = fields.optional("organization", value::text(253));
-    fields.finish()?;
-    let (Some(email), Some(password)) = (email, password) else { return Err(Problem::unauthenticated()) };
-    log_in(&cx, pool, tokens, Asked { email, password: Secret::new(password), organization }).await
+    Some(Asked { email: email?, password: Secret::new(password?), organization })
 }
 
 async fn me(cx: Cx) -> Result<Reply, Problem> {
@@ -85,11 +93,10 @@ async fn me(cx: Cx) -> Result<Reply, Problem> {
 async fn create(cx: Cx, pool: &PasswordPool) -> Result<Reply, Problem> {
     let organization = cx.place(Permission::UserManage).await?;
     let mut fields = cx.fields()?;
-    let user = read_user(&mut fields, UserId(cx.mint_id()));
-    let role = fields.required("role", value::parsed::<Role>("analyst, senior_analyst, team_lead or admin"));
+    let member = read_member(&mut fields, UserId(cx.mint_id()));
     fields.finish()?;
-    let (Some((user, password)), Some(role)) = (user, role) else { return Err(Problem::not_found()) };
-    let user = NewUser { role, ..with_hash(pool, user, password).await? };
+    let (user, password) = member.ok_or_else(Problem::not_found)?;
+    let user = with_hash(pool, user, password).await?;
     let answer = cx.cluster.propose(&cx.ticket, organization, &CreateUser { user }).await?;
     let id = answer.reply;
     let view = View::Session(Some(answer.index));
@@ -116,16 +123,26 @@ async fn show(cx: Cx) -> Result<Reply, Problem> {
     Ok(Reply::ok(user.view()).etag(user.version))
 }
 
+fn read_member(fields: &mut Fields, id: UserId) -> Option<(NewUser, Option<Secret<String>>)> {
+    let user = read_user(fields, id);
+    let role = fields.required("role", value::word::<Role>(Role::NAMES))?;
+    user.map(|(user, password)| (NewUser { role, ..user }, password))
+}
+
 /// Reads e-mail, names and password of a user that is to be created, as an administrator until said otherwise.
 pub fn read_user(fields: &mut Fields, id: UserId) -> Option<(NewUser, Option<Secret<String>>)> {
-    let email = fields.required("email", value::email);
+    let email = fields.required("email", value::email());
     let first_name = fields.optional("first_name", value::text(100)).unwrap_or_default();
     let last_name = fields.optional("last_name", value::text(100)).unwrap_or_default();
-    let password = fields.optional("password", |given| {
-        let password = given.as_str().ok_or("must be text")?.to_owned();
-        judge_password(&password)?;
-        Ok(Secret::new(password))
-    });
+    let describe = || json!({ "type": "string", "format": "password" });
+    let password = fields.optional(
+        "password",
+        value::rule(describe, |given| {
+            let password = given.as_str().ok_or("must be text")?.to_owned();
+            judge_password(&password)?;
+            Ok(Secret::new(password))
+        }),
+    );
     let user = NewUser { id, email: email?, first_name, last_name, role: Role::Admin, password_hash: None };
     Some((user, password))
 }

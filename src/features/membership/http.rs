@@ -7,7 +7,7 @@ use crate::{
     cluster::View,
     kernel::{Fault, OrgId, Permission, TokenId},
     store::digest,
-    web::{Cx, Method, Needs, Problem, Reply, Route, value},
+    web::{Cx, Fields, Method, Needs, Problem, QueryFields, Reply, Route, value},
 };
 
 /// Seconds that a token admits when nothing is asked.
@@ -25,7 +25,9 @@ pub fn routes() -> Vec<Route> {
             "Mint a one-time token that admits one node",
             Needs::Caller,
             |cx| Box::pin(mint(cx)),
-        ),
+        )
+        .takes(read_ttl)
+        .creates(),
         Route::v2(
             Method::Get,
             "/cluster",
@@ -41,7 +43,8 @@ pub fn routes() -> Vec<Route> {
             "Digest the rows of this node's files, to compare nodes",
             Needs::Caller,
             |cx| Box::pin(digests(cx)),
-        ),
+        )
+        .asks(read_file),
     ]
 }
 
@@ -66,17 +69,24 @@ fn ttl_seconds(cx: &Cx) -> Result<i64, Problem> {
         return Ok(TTL_SECONDS);
     }
     let mut fields = cx.fields()?;
-    let seconds = fields.optional("ttl_seconds", value::integer(1, TTL_SECONDS_MAX));
+    let seconds = read_ttl(&mut fields);
     fields.finish()?;
-    Ok(seconds.unwrap_or(TTL_SECONDS))
+    Ok(seconds)
+}
+
+fn read_ttl(fields: &mut Fields) -> i64 {
+    fields.optional("ttl_seconds", value::integer(1, TTL_SECONDS_MAX)).unwrap_or(TTL_SECONDS)
+}
+
+fn read_file(query: &mut QueryFields) -> Option<OrgId> {
+    query.parsed("organization", value::parsed("the id of an organization"))
 }
 
 /// What this node has applied, without waiting for more: the caller compares marks first, then digests.
 async fn digests(cx: Cx) -> Result<Reply, Problem> {
     cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
     let mut query = cx.query();
-    let one =
-        query.parse_as("organization", |id| id.parse::<OrgId>().map_err(|_| "must be an id".to_owned()));
+    let one = read_file(&mut query);
     query.finish()?;
     let mut files = serde_json::Map::new();
     for file in one.map_or_else(|| cx.cluster.store().list(), |file| vec![file]) {

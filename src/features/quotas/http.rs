@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     kernel::{OrgId, Permission},
-    web::{Cx, Method, Needs, Problem, Reply, Route, Version, value},
+    web::{Cx, Fields, Method, Needs, Problem, QueryFields, Reply, Route, Version, value},
 };
 
 /// Routes of the slice.
@@ -23,7 +23,8 @@ pub fn routes() -> Vec<Route> {
             Needs::Caller,
             |cx| Box::pin(check(cx)),
         )
-        .and_v1("/phase7/organizations/{org}/quotas"),
+        .and_v1("/phase7/organizations/{org}/quotas")
+        .asks(read_check),
         Route::v2(
             Method::Get,
             "/organizations/{org}/stats",
@@ -41,7 +42,8 @@ pub fn routes() -> Vec<Route> {
             Needs::Caller,
             |cx| Box::pin(report(cx)),
         )
-        .and_v1("/phase7/organizations/{org}/usage"),
+        .and_v1("/phase7/organizations/{org}/usage")
+        .takes(read_report),
     ]
 }
 
@@ -80,13 +82,8 @@ async fn read(cx: &Cx, organization: OrgId) -> Result<Vec<Allowance>, Problem> {
 async fn check(cx: Cx) -> Result<Reply, Problem> {
     let organization = cx.place(Permission::OrganizationRead).await?;
     let mut query = cx.query();
-    let resource = query.parse_as("resource", parse_resource);
-    let amount = query.parse_as("amount", |text| match text.parse::<i64>() {
-        Ok(amount) if amount >= 0 => Ok(amount),
-        _ => Err("must be a whole number from 0".to_owned()),
-    });
+    let (resource, amount) = read_check(&mut query);
     query.finish()?;
-    let amount = amount.unwrap_or(1);
     let allowances = read(&cx, organization).await?;
     let scaled = |one: &Allowance| json!(one.check(amount.saturating_mul(one.resource.scale())));
     let view = match resource {
@@ -122,13 +119,9 @@ async fn stats(cx: Cx) -> Result<Reply, Problem> {
 async fn report(cx: Cx) -> Result<Reply, Problem> {
     let organization = cx.place(Permission::UsageReport).await?;
     let mut fields = cx.fields()?;
-    let resource = fields.required("resource", |given| {
-        let resource = parse_resource(given.as_str().unwrap_or_default())?;
-        if resource.is_reportable() { Ok(resource) } else { Err("is measured by the server".to_owned()) }
-    });
-    let amount = fields.required("amount", value::integer(-1_000_000_000, 1_000_000_000));
+    let asked = read_report(&mut fields);
     fields.finish()?;
-    let (Some(resource), Some(amount)) = (resource, amount) else { return Err(Problem::not_found()) };
+    let ReportUsage { resource, amount } = asked.ok_or_else(Problem::not_found)?;
     if amount < 0 && resource.stretch() != Stretch::Gauge {
         return Err(Problem::field(
             "/amount",
@@ -148,9 +141,33 @@ fn name_in(version: Version, resource: Resource) -> &'static str {
     }
 }
 
-fn parse_resource(name: &str) -> Result<Resource, String> {
-    Resource::parse(name).ok_or_else(|| {
-        let names: Vec<_> = Resource::ALL.iter().map(|resource| resource.quota_name()).collect();
-        format!("must be one of {}", names.join(", "))
-    })
+fn read_check(query: &mut QueryFields) -> (Option<Resource>, i64) {
+    let resource = query.parsed("resource", value::rule(|| describe(|_| true), parse_resource));
+    (resource, query.parsed("amount", value::number(0, i64::MAX)).unwrap_or(1))
+}
+
+fn read_report(fields: &mut Fields) -> Option<ReportUsage> {
+    let reportable = value::rule(
+        || describe(Resource::is_reportable),
+        |given| {
+            let resource = parse_resource(given)?;
+            if resource.is_reportable() { Ok(resource) } else { Err("is measured by the server".to_owned()) }
+        },
+    );
+    let resource = fields.required("resource", reportable);
+    let amount = fields.required("amount", value::integer(-1_000_000_000, 1_000_000_000));
+    Some(ReportUsage { resource: resource?, amount: amount? })
+}
+
+fn parse_resource(given: &Value) -> Result<Resource, String> {
+    let resource = given.as_str().and_then(Resource::parse);
+    resource.ok_or_else(|| format!("must be one of {}", names(|_| true).join(", ")))
+}
+
+fn describe(which: impl Fn(Resource) -> bool) -> Value {
+    json!({ "type": "string", "enum": names(which) })
+}
+
+fn names(which: impl Fn(Resource) -> bool) -> Vec<&'static str> {
+    Resource::ALL.into_iter().filter(|resource| which(*resource)).map(Resource::quota_name).collect()
 }

@@ -13,7 +13,7 @@ use crate::{
         quotas::{self, model::Feature},
     },
     kernel::{Fault, OrgId, Permission, Refusal},
-    web::{Cx, Problem, Reply},
+    web::{Cx, Problem, QueryFields, Reply},
 };
 
 const MEDIA_TYPE: &str = "application/stix+json;version=2.1";
@@ -24,7 +24,7 @@ const PARTS_AHEAD: usize = 2;
 pub(super) async fn create(cx: Cx) -> Result<Reply, Problem> {
     let org = cx.place(Permission::DataExport).await?;
     let mut query = cx.query();
-    let kind = query.text("type");
+    let kind = read_kind(&mut query);
     query.finish()?;
     let last = cx.cluster.read(&cx.view, org, allowed).await?.ok_or_else(Problem::not_found)??;
     let (parts, body) = mpsc::channel(PARTS_AHEAD);
@@ -32,6 +32,11 @@ pub(super) async fn create(cx: Cx) -> Result<Reply, Problem> {
     let head = format!("{{\"type\":\"bundle\",\"id\":\"bundle--{}\",\"objects\":[", cx.mint_id());
     tokio::spawn(export.run(head));
     Ok(Reply::stream(MEDIA_TYPE, body))
+}
+
+/// The type that alone is exported.
+pub(super) fn read_kind(query: &mut QueryFields) -> Option<String> {
+    query.text("type")
 }
 
 /// Where the export ends, if the plan includes exports. Rows are only ever added, so what comes later is left out.

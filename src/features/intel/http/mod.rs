@@ -5,7 +5,7 @@ mod export;
 mod import;
 mod objects;
 
-use crate::web::{Method, Needs, Route};
+use crate::web::{Method, Needs, QueryFields, Route};
 
 /// Largest bundle: 64 MiB.
 const BUNDLE_BYTES_MAX: usize = 64 << 20;
@@ -21,7 +21,9 @@ pub fn routes() -> Vec<Route> {
             Needs::Caller,
             |cx| Box::pin(import::create(cx)),
         )
-        .body_max(BUNDLE_BYTES_MAX),
+        .body_max(BUNDLE_BYTES_MAX)
+        .takes_json("a STIX 2.1 bundle")
+        .creates(),
         Route::v2(
             Method::Get,
             "/organizations/{org}/intel/imports",
@@ -29,7 +31,8 @@ pub fn routes() -> Vec<Route> {
             "List imports, newest first",
             Needs::Caller,
             |cx| Box::pin(import::list(cx)),
-        ),
+        )
+        .asks(QueryFields::window),
         Route::v2(
             Method::Get,
             "/organizations/{org}/intel/imports/{id}",
@@ -45,7 +48,8 @@ pub fn routes() -> Vec<Route> {
             "List the latest versions of objects by type, id, external_id, name_prefix (case counts) and modified time",
             Needs::Caller,
             |cx| Box::pin(objects::list(cx)),
-        ),
+        )
+        .asks(objects::read_list),
         Route::v2(
             Method::Get,
             "/organizations/{org}/intel/objects/{id}",
@@ -53,7 +57,8 @@ pub fn routes() -> Vec<Route> {
             "Read the latest version of an object, or the one that `version` names",
             Needs::Caller,
             |cx| Box::pin(objects::read(cx)),
-        ),
+        )
+        .asks(objects::read_version),
         Route::v2(
             Method::Get,
             "/organizations/{org}/intel/export",
@@ -61,6 +66,7 @@ pub fn routes() -> Vec<Route> {
             "Export every version of every object as one STIX 2.1 bundle",
             Needs::Caller,
             |cx| Box::pin(export::create(cx)),
-        ),
+        )
+        .asks(export::read_kind),
     ]
 }

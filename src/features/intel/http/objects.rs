@@ -7,16 +7,15 @@ use crate::{
         model::NAME_CHARS_MAX,
         queries::{self, Filter, Listed},
     },
-    kernel::{Millis, Page, Permission, to_hex},
-    web::{Cx, Problem, QueryFields, Reply},
+    kernel::{Page, Permission, Window, to_hex},
+    web::{Cx, Problem, QueryFields, Reply, value},
 };
 
 /// `GET /organizations/{org}/intel/objects`
 pub(super) async fn list(cx: Cx) -> Result<Reply, Problem> {
     let org = cx.place(Permission::IndicatorRead).await?;
     let mut query = cx.query();
-    let filter = read_filter(&mut query);
-    let window = query.window();
+    let (filter, window) = read_list(&mut query);
     query.finish()?;
     let found = cx.cluster.read(&cx.view, org, move |tx| queries::list(tx, &filter, &window)).await?;
     let page = found.ok_or_else(Problem::not_found)?;
@@ -29,31 +28,27 @@ pub(super) async fn list(cx: Cx) -> Result<Reply, Problem> {
 pub(super) async fn read(cx: Cx) -> Result<Reply, Problem> {
     let org = cx.place(Permission::IndicatorRead).await?;
     let mut query = cx.query();
-    let version = query.text("version");
+    let version = read_version(&mut query);
     query.finish()?;
     let id = cx.param("id").to_owned();
     let found = cx.cluster.read(&cx.view, org, move |tx| queries::find(tx, &id, version.as_deref())).await?;
     Ok(Reply::bytes("application/json", found.flatten().ok_or_else(Problem::not_found)?))
 }
 
-fn read_filter(query: &mut QueryFields) -> Filter {
-    Filter {
-        kind: query.parse_as("type", text),
-        id: query.parse_as("id", text),
-        external_id: query.parse_as("external_id", text),
-        name_prefix: query.parse_as("name_prefix", text),
-        modified_after: query.parse_as("modified_after", moment),
-        modified_before: query.parse_as("modified_before", moment),
-    }
+/// The parameters of a list.
+pub(super) fn read_list(query: &mut QueryFields) -> (Filter, Window) {
+    let mut text = |name| query.parsed(name, value::text(NAME_CHARS_MAX));
+    let (kind, id) = (text("type"), text("id"));
+    let (external_id, name_prefix) = (text("external_id"), text("name_prefix"));
+    let mut moment = |name| query.parsed(name, value::moment());
+    let (modified_after, modified_before) = (moment("modified_after"), moment("modified_before"));
+    let filter = Filter { kind, id, external_id, name_prefix, modified_after, modified_before };
+    (filter, query.window())
 }
 
-fn text(text: &str) -> Result<String, String> {
-    let fits = (1..=NAME_CHARS_MAX).contains(&text.chars().count());
-    if fits { Ok(text.to_owned()) } else { Err(format!("must be text of 1 to {NAME_CHARS_MAX} characters")) }
-}
-
-fn moment(text: &str) -> Result<Millis, String> {
-    Millis::parse(text).ok_or_else(|| "must be a time, such as 2026-11-23T08:30:00Z (RFC 3339)".to_owned())
+/// The version that is asked for.
+pub(super) fn read_version(query: &mut QueryFields) -> Option<String> {
+    query.text("version")
 }
 
 /// The body of a page, built around the objects' own texts.

@@ -26,13 +26,16 @@ pub struct Register {
     pub key: WrappedKey,
 }
 
-/// An organization that is registered, and the effect that makes its file.
+/// An organization that is registered, and the effects to wait for.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Created {
     /// Its id.
     pub id: OrgId,
-    /// The effect to wait for.
+    /// The effect that makes its file.
     pub provision: OutboxId,
+    /// The effect that tells its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<OutboxId>,
 }
 
 impl Command for Register {
@@ -64,13 +67,12 @@ impl Command for Register {
         queries::insert_registered(cx.tx, &new, depth, cx.at)?;
         let change = json!({ "slug": new.slug, "plan": new.plan, "parent": new.parent });
         cx.note("organization", new.id, change);
-        if let Some(parent) = new.parent {
-            cx.send(parent, None, Actor::System, &Adopt { id: new.id })?;
-        }
+        let tell = |parent| cx.send(parent, None, Actor::System, &Adopt { id: new.id });
+        let adopt = new.parent.map(tell).transpose()?;
         let id = new.id;
         let command = Provision { organization: new, ancestors, admin: self.admin };
         let provision = cx.send(id, Some(self.key), Actor::System, &command)?;
-        Ok(Created { id, provision })
+        Ok(Created { id, provision, adopt })
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod body;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use self::body::{patch_details, read_details};
 use super::{
@@ -21,51 +21,62 @@ use crate::{
         },
         quotas::Plan,
     },
-    kernel::{Actor, OrgId, Permission, Refusal, Role, Secret, UserId},
-    web::{Cx, Method, Needs, Problem, Reply, Route, value},
+    kernel::{Actor, OrgId, Permission, Refusal, Role, Secret, UserId, Window},
+    web::{Cx, Fields, Method, Needs, Problem, QueryFields, Reply, Route, value},
 };
 
 const V1: &str = "/phase7/organizations";
-const PLANS: &str = "free, starter, professional or enterprise";
 
 /// Routes of the slice.
 pub fn routes(pool: &PasswordPool) -> Vec<Route> {
     let pool = pool.clone();
-    vec![
-        Route::v2(Method::Post, "/organizations", "createOrganization", "Create", Needs::Caller, move |cx| {
+    let create = Route::v2(
+        Method::Post,
+        "/organizations",
+        "createOrganization",
+        "Create an organization, and its first administrator",
+        Needs::Caller,
+        move |cx| {
             let pool = pool.clone();
             Box::pin(async move { create(cx, &pool).await })
-        })
-        .and_v1(V1),
-        Route::v2(Method::Get, "/organizations", "listOrganizations", "List", Needs::Caller, |cx| {
-            Box::pin(list(cx))
-        })
-        .and_v1(V1),
-        Route::v2(Method::Get, "/organizations/{org}", "getOrganization", "Show", Needs::Caller, |cx| {
+        },
+    );
+    let (one, one_v1) = ("/organizations/{org}", "/phase7/organizations/{org}");
+    let change = |method, name| {
+        Route::v2(method, one, name, "Change an organization", Needs::Caller, |cx| Box::pin(update(cx)))
+            .takes(read_change)
+    };
+    vec![
+        create
+            .and_v1(V1)
+            .takes(|fields| read_asked(fields, OrgId::SYSTEM, UserId(uuid::Uuid::nil())))
+            .creates(),
+        Route::v2(
+            Method::Get,
+            "/organizations",
+            "listOrganizations",
+            "List the organizations that the caller may see",
+            Needs::Caller,
+            |cx| Box::pin(list(cx)),
+        )
+        .and_v1(V1)
+        .asks(read_list),
+        Route::v2(Method::Get, one, "getOrganization", "Show an organization", Needs::Caller, |cx| {
             Box::pin(show(cx))
         })
-        .and_v1("/phase7/organizations/{org}"),
-        Route::v2(Method::Put, "/organizations/{org}", "updateOrganization", "Change", Needs::Caller, |cx| {
-            Box::pin(update(cx))
-        })
-        .and_v1("/phase7/organizations/{org}"),
-        Route::v2(
-            Method::Patch,
-            "/organizations/{org}",
-            "patchOrganization",
-            "Change",
-            Needs::Caller,
-            |cx| Box::pin(update(cx)),
-        ),
+        .and_v1(one_v1),
+        change(Method::Put, "updateOrganization").and_v1(one_v1),
+        change(Method::Patch, "patchOrganization"),
         Route::v2(
             Method::Post,
             "/organizations/{org}/plan",
             "changePlan",
-            "Change the plan",
+            "Change the plan of an organization",
             Needs::Caller,
             |cx| Box::pin(change_plan(cx)),
         )
-        .and_v1("/phase7/organizations/{org}/plan"),
+        .and_v1("/phase7/organizations/{org}/plan")
+        .takes(read_plan),
     ]
 }
 
@@ -85,6 +96,7 @@ async fn create(cx: Cx, pool: &PasswordPool) -> Result<Reply, Problem> {
         Some((user, password)) => Some(with_hash(pool, user, password).await?),
         None => None,
     };
+    let parent = asked.organization.parent;
     let key = cx.cluster.store().keyring().mint(asked.organization.id)?;
     let register = Register { organization: asked.organization, admin, key };
     let (created, replayed) = register_in(&cx, place, register).await?;
@@ -92,11 +104,16 @@ async fn create(cx: Cx, pool: &PasswordPool) -> Result<Reply, Problem> {
     if let Some(refusal) = provisioned.outcome.refusal() {
         return Err(refusal.clone().into());
     }
-    let whole = read_whole(&cx, created.id, &View::Session(Some(provisioned.index))).await?;
+    let mut index = provisioned.index;
+    // Whoever reads the parent after this answer finds the child in it.
+    if let (Some(parent), Some(adopt)) = (parent, created.adopt) {
+        index = index.max(cx.cluster.await_delivery(OrgId::SYSTEM, adopt, parent).await?.index);
+    }
+    let whole = read_whole(&cx, created.id, &View::Session(Some(index))).await?;
     let location = format!("/api/v2/organizations/{}", created.id);
     let reply =
         Reply::created(location, cx.version.view(view::organization(&whole))).etag(whole.profile.version);
-    let reply = reply.header("x-log-index", provisioned.index.to_string());
+    let reply = reply.header("x-log-index", index.to_string());
     Ok(if replayed { reply.header("idempotency-replayed", "true") } else { reply })
 }
 
@@ -131,37 +148,30 @@ async fn register_in(cx: &Cx, place: OrgId, register: Register) -> Result<(Creat
 }
 
 fn read_new(cx: &Cx) -> Result<Asked, Problem> {
-    let id = OrgId(cx.mint_id());
     let mut fields = cx.fields()?;
+    let asked = read_asked(&mut fields, OrgId(cx.mint_id()), UserId(cx.mint_id()));
+    fields.finish()?;
+    asked.ok_or_else(|| Problem::malformed("the body lacks required fields"))
+}
+
+fn read_asked(fields: &mut Fields, id: OrgId, admin_id: UserId) -> Option<Asked> {
     let slug = fields.required("slug", value::parsed::<Slug>("3 to 63 of a-z, 0-9 and inner hyphens"));
     let domain = fields.required("domain", value::parsed::<Domain>("a DNS name such as example.com"));
-    let plan = fields.required("plan", value::parsed::<Plan>(PLANS));
-    let details = read_details(&mut fields, plan.unwrap_or(Plan::Free));
+    let plan = fields.required("plan", value::word::<Plan>(Plan::NAMES));
+    let details = read_details(fields, plan.unwrap_or(Plan::Free));
     let region = fields.optional("data_region", value::text(64)).unwrap_or_else(|| "us-east-1".to_owned());
     let parent =
         fields.optional("parent_organization_id", value::parsed::<OrgId>("the id of an organization"));
-    let has_admin = fields.has("admin");
-    let admin = fields.nested("admin", |inner| read_user(inner, UserId(cx.mint_id())));
-    fields.finish()?;
-    let (Some(slug), Some(domain), Some(plan), Some(details)) = (slug, domain, plan, details) else {
-        return Err(Problem::malformed("the body lacks required fields"));
-    };
-    let admin =
-        admin.filter(|_| has_admin).map(|(user, password)| (NewUser { role: Role::Admin, ..user }, password));
-    let organization = NewOrganization { id, slug, domain, plan, region, parent, details };
-    Ok(Asked { organization, admin })
+    let admin = fields.nested("admin", |inner| read_user(inner, admin_id));
+    let organization =
+        NewOrganization { id, slug: slug?, domain: domain?, plan: plan?, region, parent, details: details? };
+    let admin = admin.map(|(user, password)| (NewUser { role: Role::Admin, ..user }, password));
+    Some(Asked { organization, admin })
 }
 
 async fn list(cx: Cx) -> Result<Reply, Problem> {
     let mut query = cx.query();
-    let window = query.window();
-    let mut filter = Filter {
-        plan: query.text("plan"),
-        status: query.text("status"),
-        parent: query.text("parent"),
-        text: query.text("q"),
-        within: None,
-    };
+    let (mut filter, window) = read_list(&mut query);
     query.finish()?;
     if !is_platform(&cx) {
         let home = cx.place_of("me", Permission::OrganizationRead).await?;
@@ -173,6 +183,17 @@ async fn list(cx: Cx) -> Result<Reply, Problem> {
     Ok(Reply::page(page.map(|row| cx.version.view(row))))
 }
 
+fn read_list(query: &mut QueryFields) -> (Filter, Window) {
+    let filter = Filter {
+        plan: query.text("plan"),
+        status: query.text("status"),
+        parent: query.text("parent"),
+        text: query.text("q"),
+        within: None,
+    };
+    (filter, query.window())
+}
+
 async fn show(cx: Cx) -> Result<Reply, Problem> {
     let id = cx.place(Permission::OrganizationRead).await?;
     let whole = read_whole(&cx, id, &cx.view).await?;
@@ -182,6 +203,14 @@ async fn show(cx: Cx) -> Result<Reply, Problem> {
 async fn update(cx: Cx) -> Result<Reply, Problem> {
     let id = cx.place(Permission::OrganizationUpdate).await?;
     let mut fields = cx.fields()?;
+    let patch = read_change(&mut fields);
+    fields.finish()?;
+    let answer = cx.cluster.propose(&cx.ticket, id, &Update { if_version: cx.if_match, patch }).await?;
+    let whole = read_whole(&cx, id, &View::Session(Some(answer.index))).await?;
+    Ok(Reply::ok(cx.version.view(view::organization(&whole))).etag(whole.profile.version).after(&answer))
+}
+
+fn read_change(fields: &mut Fields) -> Map<String, Value> {
     fields.forbid("plan", "is changed by POST …/plan");
     for name in ["quotas", "usage", "features"] {
         fields.forbid(name, "follows from the plan and from use");
@@ -189,24 +218,26 @@ async fn update(cx: Cx) -> Result<Reply, Problem> {
     for name in ["id", "slug", "domain", "data_region", "parent_organization_id", "created_at"] {
         fields.forbid(name, "cannot be changed");
     }
-    let patch = patch_details(&mut fields);
-    fields.finish()?;
-    let answer = cx.cluster.propose(&cx.ticket, id, &Update { if_version: cx.if_match, patch }).await?;
-    let whole = read_whole(&cx, id, &View::Session(Some(answer.index))).await?;
-    Ok(Reply::ok(cx.version.view(view::organization(&whole))).etag(whole.profile.version).after(&answer))
+    patch_details(fields)
 }
 
 async fn change_plan(cx: Cx) -> Result<Reply, Problem> {
     let id = cx.place(Permission::OrganizationPlan).await?;
     let mut fields = cx.fields()?;
-    let plan = fields.required("plan", value::parsed::<Plan>(PLANS));
-    let accept_overage = fields.optional("accept_overage", value::flag).unwrap_or(false);
-    fields.optional("effective", read_effective);
+    let change = read_plan(&mut fields);
     fields.finish()?;
-    let Some(plan) = plan else { return Err(Problem::not_found()) };
-    let answer = cx.cluster.propose(&cx.ticket, id, &ChangePlan { plan, accept_overage }).await?;
+    let change = change.ok_or_else(Problem::not_found)?;
+    let answer = cx.cluster.propose(&cx.ticket, id, &change).await?;
     let whole = read_whole(&cx, id, &View::Session(Some(answer.index))).await?;
     Ok(Reply::ok(cx.version.view(view::organization(&whole))).etag(whole.profile.version).after(&answer))
+}
+
+fn read_plan(fields: &mut Fields) -> Option<ChangePlan> {
+    let plan = fields.required("plan", value::word::<Plan>(Plan::NAMES));
+    let accept_overage = fields.optional("accept_overage", value::flag()).unwrap_or(false);
+    let describe = || json!({ "type": "string", "enum": ["now"] });
+    fields.optional("effective", value::rule(describe, read_effective));
+    Some(ChangePlan { plan: plan?, accept_overage })
 }
 
 /// Billing periods do not exist yet, so a change at the end of one cannot be kept: it is refused, not dropped.

@@ -78,6 +78,9 @@ impl Feature {
 }
 
 impl Plan {
+    /// The names of the plans, smallest first.
+    pub const NAMES: &[&str] = &["free", "starter", "professional", "enterprise"];
+
     /// Every plan, smallest first.
     pub const ALL: [Self; 4] = [Self::Free, Self::Starter, Self::Professional, Self::Enterprise];
 
