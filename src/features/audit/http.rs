@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::queries::{self, Event, Filter};
 use crate::{
     features::quotas::{self, model::Feature},
-    kernel::{OrgId, Permission, Refusal, Window},
+    kernel::{OrgId, Permission, Refusal, Window, to_hex},
     web::{Cx, Method, Needs, Problem, QueryFields, Reply, Route, Version, value},
 };
 
@@ -118,11 +118,11 @@ fn read_list(query: &mut QueryFields) -> (Filter, Window) {
     (filter, query.window())
 }
 
-/// v2 shows the leaf as it is hashed, and the personal fields beside it; v1 shows what its clients know.
+/// v2 shows the leaf as it is hashed, the chain after it, and the personal fields beside it; v1 shows what its clients know.
 fn view(event: &Event, version: Version) -> Value {
     let (leaf, personal) = (&event.leaf, &event.personal);
     if version == Version::V2 {
-        return json!({ "event": leaf, "personal": personal });
+        return json!({ "event": leaf, "chain": to_hex(&event.chain), "personal": personal });
     }
     let of = |pointer: &str| leaf.pointer(pointer).cloned().unwrap_or_default();
     let aside =

@@ -11,6 +11,8 @@ use crate::kernel::{Fault, Page, Window};
 pub(super) struct Event {
     pub(super) seq: i64,
     pub(super) leaf: Value,
+    /// Head of the chain after it.
+    pub(super) chain: [u8; 32],
     pub(super) personal: Option<Value>,
 }
 
@@ -71,20 +73,20 @@ pub fn verify_chain(tx: &Connection) -> Result<Result<i64, i64>, Fault> {
     Ok(Ok(length))
 }
 
-type Raw = (i64, Vec<u8>, Option<Vec<u8>>);
+type Raw = (i64, Vec<u8>, [u8; 32], Option<Vec<u8>>);
 
 fn read_row(row: &Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
 }
 
-fn parse((seq, leaf, personal): Raw) -> Result<Event, Fault> {
+fn parse((seq, leaf, chain, personal): Raw) -> Result<Event, Fault> {
     let broken = |error| Fault::new(format!("read audit event {seq}"), error);
     let leaf = serde_json::from_slice(&leaf).map_err(broken)?;
     let personal = personal.map(|fields| serde_json::from_slice(&fields)).transpose().map_err(broken)?;
-    Ok(Event { seq, leaf, personal })
+    Ok(Event { seq, leaf, chain, personal })
 }
 
-const LIST: &str = "SELECT e.seq, e.leaf, p.personal
+const LIST: &str = "SELECT e.seq, e.leaf, e.chain, p.personal
     FROM audit_events e LEFT JOIN audit_personal p ON p.seq = e.seq
     WHERE e.seq < :before
       AND (:from IS NULL OR e.at_ms >= :from)
@@ -95,6 +97,6 @@ const LIST: &str = "SELECT e.seq, e.leaf, p.personal
       AND (:id IS NULL OR e.resource_id = :id)
       AND (:text IS NULL OR instr(lower(CAST(e.leaf AS TEXT)), lower(:text)) > 0)
     ORDER BY e.seq DESC LIMIT :limit";
-const FIND: &str = "SELECT e.seq, e.leaf, p.personal
+const FIND: &str = "SELECT e.seq, e.leaf, e.chain, p.personal
     FROM audit_events e LEFT JOIN audit_personal p ON p.seq = e.seq WHERE e.id = ?1";
 const WHOLE: &str = "SELECT seq, leaf, chain FROM audit_events ORDER BY seq";

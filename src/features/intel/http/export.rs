@@ -29,7 +29,7 @@ pub(super) async fn create(cx: Cx) -> Result<Reply, Problem> {
     let last = cx.cluster.read(&cx.view, org, allowed).await?.ok_or_else(Problem::not_found)??;
     let (parts, body) = mpsc::channel(PARTS_AHEAD);
     let export = Export { cluster: cx.cluster.clone(), org, kind, last, parts };
-    let head = format!("{{\"type\":\"bundle\",\"id\":\"bundle--{}\",\"objects\":[", cx.mint_id());
+    let head = format!("{{\"type\":\"bundle\",\"id\":\"bundle--{}\",\"objects\":[", uuid::Uuid::new_v4());
     tokio::spawn(export.run(head));
     Ok(Reply::stream(MEDIA_TYPE, body))
 }

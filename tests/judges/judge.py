@@ -1,0 +1,148 @@
+"""Other people's programs read what ours wrote.
+
+    judge.py BINARY
+
+Starts one node, does the main job over HTTP, and has the results judged by programs that share no code with
+ours: openapi-spec-validator reads the API descriptions, stix2-validator the exported bundle, rfc8785 and hashlib
+recompute the audit chain from the events as they are served. Ends with 1 and a line on each thing that is wrong.
+"""
+
+import hashlib
+import http.client
+import json
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import rfc8785
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from stix2validator import ValidationOptions, validate_string
+
+EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples" / "bundle.json"
+PASSWORD = "correct horse battery staple"
+
+
+class Node:
+    """A running node in a folder of its own."""
+
+    def __init__(self, binary, folder):
+        self.folder = pathlib.Path(folder)
+        self.port, peer = free_port(), free_port()
+        command = [binary, "serve", "--data-dir", folder, "--listen", f"127.0.0.1:{self.port}"]
+        command += ["--peer-listen", f"127.0.0.1:{peer}"]
+        self.process = subprocess.Popen(command, stderr=open(self.folder / "stderr.log", "w"))
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                if self.ask("GET", "/readyz")[0] == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        sys.exit(f"the node was not ready in a minute:\n{(self.folder / 'stderr.log').read_text()}")
+
+    def ask(self, method, path, body=None, token=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        connection.request(method, path, body if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        return answer.status, json.loads(text) if text.strip().startswith((b"{", b"[")) else text
+
+    def done(self, method, path, body=None, token=None):
+        status, answer = self.ask(method, f"/api/v2{path}", body, token)
+        if status not in (200, 201):
+            sys.exit(f"{method} {path} was answered {status}: {answer}")
+        return answer
+
+    def log_in(self, email, password, organization):
+        asked = {"email": email, "password": password, "organization": organization}
+        return self.done("POST", "/auth/login", asked)["tokens"]["access_token"]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def main_job(node):
+    """Makes an organization, imports the example, and answers its administrator's token."""
+    root = node.log_in("admin@localhost", (node.folder / "initial-admin-password").read_text().strip(), "system")
+    organization = {
+        "name": "Judged", "slug": "judged", "domain": "judged.example", "plan": "enterprise",
+        "billing_email": "bills@judged.example",
+        "admin": {"email": "ann@judged.example", "password": PASSWORD, "first_name": "Ann é \u2028 \U0001f600"},
+    }
+    node.done("POST", "/organizations", organization, root)
+    ann = node.log_in("ann@judged.example", PASSWORD, "judged")
+    node.done("POST", "/organizations/judged/intel/bundles", json.loads(EXAMPLE.read_text()), ann)
+    for amount in range(1, 6):
+        node.done("POST", "/organizations/judged/usage", {"resource": "maxFeeds", "amount": amount}, ann)
+    node.done("PATCH", "/organizations/judged", {"name": "Ge\u00e4ndert \u20ac \U0001f600 \\ \" \u007e"}, ann)
+    return ann
+
+
+def judge_descriptions(node):
+    for version in ("v1", "v2"):
+        status, document = node.ask("GET", f"/api/{version}/openapi.json")
+        errors = list(OpenAPIV31SpecValidator(document).iter_errors()) if status == 200 else [f"status {status}"]
+        yield from (f"{version} description: {error}" for error in errors)
+
+
+def judge_export(node, token):
+    exported = node.done("GET", "/organizations/judged/intel/export", token=token)
+    sent = json.loads(EXAMPLE.read_text())["objects"]
+    if sorted(map(json.dumps, exported["objects"])) != sorted(map(json.dumps, sent)):
+        yield "export: the objects are not those that were imported"
+    results = validate_string(json.dumps(exported), ValidationOptions(version="2.1"))
+    for result in results if isinstance(results, list) else [results]:
+        yield from (f"export: {error}" for error in result.errors or [])
+
+
+def judge_chain(node, token):
+    events, cursor = [], None
+    while True:
+        path = "/organizations/judged/audit-events?limit=7" + (f"&cursor={cursor}" if cursor else "")
+        page = node.done("GET", path, token=token)
+        events += page["data"]
+        cursor = page["next_cursor"]
+        if not cursor:
+            break
+    if len(events) < 10:
+        yield f"audit: {len(events)} events are too few for what was done"
+    chain = bytes(32)
+    for place, row in enumerate(reversed(events), 1):
+        leaf = rfc8785.dumps(row["event"])
+        chain = hashlib.sha256(chain + hashlib.sha256(b"\0" + leaf).digest()).digest()
+        if row["event"]["seq"] != place or row.get("chain") != chain.hex():
+            yield f"audit: the chain breaks at event {place}: {leaf.decode()}"
+            return
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        node = Node(sys.argv[1], folder)
+        try:
+            token = main_job(node)
+            wrong = [*judge_descriptions(node), *judge_export(node, token), *judge_chain(node, token)]
+        finally:
+            node.stop()
+    for line in wrong:
+        print(f"judge: {line}", file=sys.stderr)
+    print(f"judges: {len(wrong)} complaints")
+    sys.exit(1 if wrong else 0)
+
+
+main()
