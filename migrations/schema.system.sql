@@ -43,6 +43,11 @@ CREATE TABLE identity_users (
     version       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE membership_retired (
+    node       INTEGER PRIMARY KEY,
+    retired_ms INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE membership_secrets (
     name   TEXT PRIMARY KEY,
     sealed BLOB NOT NULL

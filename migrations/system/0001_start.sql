@@ -27,3 +27,9 @@ CREATE TABLE membership_tokens (
     expires_ms INTEGER NOT NULL,
     spent_ms   INTEGER
 ) STRICT, WITHOUT ROWID;
+
+-- Numbers of nodes that were removed: never given again.
+CREATE TABLE membership_retired (
+    node       INTEGER PRIMARY KEY,
+    retired_ms INTEGER NOT NULL
+) STRICT;

@@ -151,6 +151,8 @@ pub struct JoinRequest {
     pub peer_address: String,
     /// Free text carried to every node in the membership (the URL of its API).
     pub api_url: String,
+    /// Where it stands, as its operator calls it.
+    pub zone: String,
 }
 
 /// What a joiner gets beside its certificate.
@@ -179,6 +181,10 @@ pub struct Config {
     pub peer_advertise: String,
     /// Carried to every node in the membership (the URL of this node's API).
     pub api_url: String,
+    /// Where this node stands, as its operator calls it. May be empty.
+    pub zone: String,
+    /// How long a joiner keeps up before it votes, once there are three voters.
+    pub stabilization: Duration,
     /// Time between heartbeats of a leader.
     pub heartbeat: Duration,
     /// Shortest and longest time without a heartbeat before an election.

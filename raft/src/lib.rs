@@ -23,6 +23,7 @@ mod replica;
 mod snapshot;
 mod status;
 mod types;
+mod voters;
 mod wire;
 
 pub use contract::{

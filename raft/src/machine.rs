@@ -35,7 +35,7 @@ use tokio::{
 
 use crate::{
     clock::{Clock, system_ms},
-    contract::{Entry, Fault, GroupId, Machine},
+    contract::{Entry, Fault, FileMark, GroupId, Machine},
     pki::write_durably,
     snapshot::{Snapshot, SnapshotData},
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, as_io},
@@ -168,6 +168,15 @@ impl Host {
         given.ok_or_else(|| Fault::found("the apply thread has ended"))
     }
 
+    /// The machine's files, everything applied so far settled: marks that are compared with another node's must
+    /// not leave out what is on its way into a file.
+    pub(crate) async fn files(self: &Arc<Self>) -> Result<Vec<FileMark>, Fault> {
+        let (done, settled) = oneshot::channel();
+        self.give(Work::Settle(Some(done)))?;
+        settled.await.map_err(|_| Fault::found("this replica has halted"))?;
+        self.beside_apply(Machine::files).await
+    }
+
     /// Runs work that may block and looks at the machine's files, never beside an install.
     pub(crate) async fn beside_apply<T: Send + 'static>(
         self: &Arc<Self>,
@@ -206,7 +215,7 @@ impl<'a> Waits<'a> {
     fn begin(host: &'a Host) -> Self {
         host.waiting.fetch_add(1, Ordering::SeqCst);
         // If the thread has ended, a fault says why; whoever waits has a time limit.
-        let _ = host.give(Work::Settle);
+        let _ = host.give(Work::Settle(None));
         Self(host)
     }
 }
@@ -220,7 +229,8 @@ impl Drop for Waits<'_> {
 /// What the apply thread is asked to do.
 enum Work {
     Apply(Batch),
-    Settle,
+    /// Says when it is done.
+    Settle(Option<oneshot::Sender<()>>),
     End,
 }
 
@@ -328,13 +338,18 @@ impl Host {
                 None => inbox.recv().unwrap_or(Work::End),
                 Some(open) => match inbox.recv_timeout(SETTLE_WITHIN.saturating_sub(open.since.elapsed())) {
                     Ok(work) => work,
-                    Err(RecvTimeoutError::Timeout) => Work::Settle,
+                    Err(RecvTimeoutError::Timeout) => Work::Settle(None),
                     Err(RecvTimeoutError::Disconnected) => Work::End,
                 },
             };
             let ends = matches!(work, Work::End);
+            let mut asked = None;
             let wanted = match work {
-                Work::End | Work::Settle => true,
+                Work::End => true,
+                Work::Settle(done) => {
+                    asked = done;
+                    true
+                }
                 Work::Apply(batch) => self.run(batch, &mut unsettled),
             };
             let due = |open: &Unsettled| {
@@ -347,6 +362,8 @@ impl Host {
                 }
                 self.applied.send_replace(open.last);
             }
+            // Whoever asked may have gone.
+            let _ = asked.map(|done| done.send(()));
             if ends {
                 return;
             }

@@ -4,17 +4,14 @@
 //! good for one node. It reaches any member over TLS, refuses it unless its certificate chains to exactly
 //! that authority, and sends the secret. The application spends the secret ([`Admission`]); the leader adds
 //! the node as a learner; the joiner gets the authority itself, so that it can issue its own certificate
-//! and admit others later. The leader promotes learners that have caught up.
+//! and admit others later. The leader promotes learners that have caught up ([`voters`]).
 //!
 //! What always holds: a node id that votes is never given to a joiner again, since a voter that comes back
 //! with an empty log could undo what it had acknowledged. Such a node is removed first.
 
-use std::{collections::BTreeSet, fmt, io, path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, io, path::Path, str::FromStr, sync::Arc, time::Duration};
 
-use openraft::{
-    ChangeMembers,
-    errors::{ChangeMembershipError, ClientWriteError},
-};
+use openraft::errors::{ChangeMembershipError, ClientWriteError};
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, SignatureScheme,
     client::{
@@ -38,6 +35,7 @@ use crate::{
     pki::{ALPN_JOIN, Authority, any_member, hex, provider, random_hex, root_store, sha256, unhex},
     replica::Core,
     types::Node,
+    voters,
     wire::{
         Change, Changed, JoinAnswer, JoinAsk, decode, encode,
         frame::{Frame, Pipe},
@@ -48,8 +46,6 @@ use crate::{
 const JOIN_ATTEMPT: Duration = Duration::from_secs(30);
 /// Time for the leader to add a learner: a few elections long.
 const ADD_LEARNER: Duration = Duration::from_secs(10);
-/// A learner that lacks no more than this is promoted.
-const CAUGHT_UP: u64 = 1_000;
 
 /// Admits one node to the cluster. As text: `tfj1.` and hexadecimal.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +154,7 @@ pub(crate) async fn join(config: &Config, token: &Token) -> Result<Grant, JoinEr
         node: config.node,
         peer_address: config.peer_advertise.clone(),
         api_url: config.api_url.clone(),
+        zone: config.zone.clone(),
     };
     let mut why = "the token names no member".to_owned();
     for address in &token.addresses {
@@ -217,11 +214,13 @@ where
 
 async fn admit(core: &Core, request: JoinRequest) -> Result<JoinAnswer, String> {
     vacant(core, request.node, &request.peer_address)?; // before the token is spent
-    let learner = Change::AddLearner {
-        node: request.node,
+    let about = Node {
         peer_address: request.peer_address.clone(),
         api_url: request.api_url.clone(),
+        zone: request.zone.clone(),
+        standby: false,
     };
+    let learner = Change::AddLearner { node: request.node, about };
     let grant = core.admission.admit(request).await?;
     core.change(learner, ADD_LEARNER).await.map_err(|e| e.to_string())?;
     Ok(JoinAnswer::Welcome { authority: core.peers.authority().clone(), grant })
@@ -248,35 +247,20 @@ pub(crate) async fn perform(core: &Core, change: Change) -> Changed {
         return Changed::NotNow;
     }
     match change {
-        Change::AddLearner { node, peer_address, api_url } => {
-            if let Err(reason) = vacant(core, node, &peer_address) {
+        Change::AddLearner { node, about } => {
+            if let Err(reason) = vacant(core, node, &about.peer_address) {
                 return Changed::Refused(reason);
             }
             // A learner that joined before and lost its disk starts over; it never voted.
             let _ = core.raft.trigger().allow_next_revert(&node, true).await;
-            told(core.raft.add_learner(node, Node { peer_address, api_url }, false).await)
+            told(core.raft.add_learner(node, about, false).await)
         }
-        Change::Remove { node } => remove(core, node).await,
+        Change::Remove { node, force } => voters::remove(core, node, force).await,
+        Change::MayRemove { node, force } => voters::may_remove(core, node, force).await,
+        Change::Promote { node } => voters::promote(core, node).await,
+        Change::Demote { node, force } => voters::demote(core, node, force).await,
         Change::TransferTo { node } => transfer(core, node).await,
     }
-}
-
-async fn remove(core: &Core, node: NodeId) -> Changed {
-    let metrics = core.metrics();
-    let membership = metrics.membership_config.membership();
-    let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
-    if voters.len() == 1 && voters.contains(&node) {
-        return Changed::Refused("the last voter cannot be removed".into());
-    }
-    if membership.get_node(&node).is_none() {
-        return Changed::Done;
-    }
-    let change = if voters.contains(&node) {
-        ChangeMembers::RemoveVoters(BTreeSet::from([node]))
-    } else {
-        ChangeMembers::RemoveNodes(BTreeSet::from([node]))
-    };
-    told(core.raft.change_membership(change, false).await)
 }
 
 async fn transfer(core: &Core, node: NodeId) -> Changed {
@@ -292,7 +276,9 @@ async fn transfer(core: &Core, node: NodeId) -> Changed {
     }
 }
 
-fn told<T>(result: Result<T, openraft::errors::RaftError<crate::types::TypeConfig, WriteError>>) -> Changed {
+pub(crate) fn told<T>(
+    result: Result<T, openraft::errors::RaftError<crate::types::TypeConfig, WriteError>>,
+) -> Changed {
     let Err(error) = result else { return Changed::Done };
     match error.api_error() {
         // Another leader, or a change that is not committed yet: both pass.
@@ -308,32 +294,6 @@ fn told<T>(result: Result<T, openraft::errors::RaftError<crate::types::TypeConfi
 }
 
 type WriteError = ClientWriteError<crate::types::TypeConfig>;
-
-/// On the leader, time and again: makes voters of the learners that have caught up.
-pub(crate) async fn promote(core: &Core) {
-    if !core.leads() {
-        return;
-    }
-    let metrics = core.metrics();
-    if metrics.membership_config.get_joint_config().len() > 1 {
-        // An earlier leader ended in the middle of a change: complete it, or two majorities count for ever.
-        let _ = core.raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await;
-        return;
-    }
-    let last = metrics.last_log_index.unwrap_or(0);
-    let Some(replication) = &metrics.replication else { return };
-    for learner in metrics.membership_config.membership().learner_ids() {
-        let matched = replication.get(&learner).and_then(Option::as_ref).map(|matched| matched.index);
-        if matched.is_some_and(|matched| last.saturating_sub(matched) <= CAUGHT_UP) {
-            let voters = ChangeMembers::AddVoterIds(BTreeSet::from([learner]));
-            match core.raft.change_membership(voters, true).await {
-                Ok(_) => tracing::info!(node = learner, "a learner has caught up and votes now"),
-                Err(error) => tracing::debug!(node = learner, %error, "a learner was not promoted"),
-            }
-            return; // one at a time: each change is committed before the next
-        }
-    }
-}
 
 /// Removes what a failed bootstrap left, so that it can be tried again.
 pub(crate) fn forget(folder: &Path) {

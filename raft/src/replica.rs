@@ -31,6 +31,7 @@ use crate::{
     snapshot::{Receiver, Shipper},
     status::{self, Status},
     types::{Node, Stamped, TypeConfig, Vote},
+    voters::{self, Steady},
     wire::{
         Attempt, CallError, Change, Changed, Propose,
         client::{Lane, Link, Peers},
@@ -84,6 +85,7 @@ pub(crate) struct Core {
     pub(crate) log: LogStore,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) freshness: Freshness,
+    pub(crate) steady: Steady,
     /// Held from taking a stamp to queueing the entry, so stamps rise in log order.
     order: Mutex<()>,
     stopping: watch::Sender<bool>,
@@ -109,7 +111,12 @@ impl Replica {
         let started = Self::start(config, machine, admission).await;
         let replica = started.inspect_err(|_| membership::forget(&folder))?;
         let config = &replica.core.config;
-        let own = Node { peer_address: config.peer_advertise.clone(), api_url: config.api_url.clone() };
+        let own = Node {
+            peer_address: config.peer_advertise.clone(),
+            api_url: config.api_url.clone(),
+            zone: config.zone.clone(),
+            standby: false,
+        };
         let members = std::collections::BTreeMap::from([(config.node, own)]);
         let made = replica.core.raft.initialize(members).await;
         made.map_err(|e| Fault::new("make a cluster of one", e))?;
@@ -161,6 +168,7 @@ impl Replica {
             log,
             leadership: watch::Sender::new(Leadership::NoLeader),
             freshness: Freshness::new(),
+            steady: Steady::default(),
             order: Mutex::new(()),
             stopping: watch::Sender::new(false),
         });
@@ -282,9 +290,25 @@ impl Replica {
         }
     }
 
-    /// Takes a node out of the group. On any node.
-    pub async fn remove(&self, node: NodeId, within: Duration) -> Result<(), ChangeError> {
-        self.core.change(Change::Remove { node }, within).await
+    /// Takes a node out of the group. On any node. Refused while fewer than a majority of those that stay
+    /// answer, unless forced.
+    pub async fn remove(&self, node: NodeId, force: bool, within: Duration) -> Result<(), ChangeError> {
+        self.core.change(Change::Remove { node, force }, within).await
+    }
+
+    /// Whether [`Replica::remove`] would be refused now.
+    pub async fn may_remove(&self, node: NodeId, force: bool, within: Duration) -> Result<(), ChangeError> {
+        self.core.change(Change::MayRemove { node, force }, within).await
+    }
+
+    /// Makes a voter of a learner, one that was demoted too. On any node.
+    pub async fn promote(&self, node: NodeId, within: Duration) -> Result<(), ChangeError> {
+        self.core.change(Change::Promote { node }, within).await
+    }
+
+    /// Makes a learner of a voter; it stays one until it is promoted. On any node. Refused as a removal is.
+    pub async fn demote(&self, node: NodeId, force: bool, within: Duration) -> Result<(), ChangeError> {
+        self.core.change(Change::Demote { node, force }, within).await
     }
 
     /// Hands the leadership to a voter and waits until this node sees it lead. On any node.
@@ -357,7 +381,7 @@ impl Core {
     }
 
     /// The voter that has the most of the log.
-    fn heir(&self) -> Option<NodeId> {
+    pub(crate) fn heir(&self) -> Option<NodeId> {
         let metrics = self.metrics();
         let replication = metrics.replication?;
         let others = metrics.membership_config.voter_ids().filter(|voter| *voter != self.config.node);
@@ -546,7 +570,7 @@ async fn keep_house(core: Arc<Core>) {
                     return; // the engine has ended; `watch_engine` says why
                 }
             }
-            _ = promotions.tick() => membership::promote(&core).await,
+            _ = promotions.tick() => voters::autopilot(&core).await,
             _ = renewals.tick() => if let Err(fault) = core.peers.renew() {
                 tracing::error!(%fault, "no fresh certificate could be made");
             },

@@ -8,6 +8,7 @@ use crate::{
     contract::NodeId,
     log::LogStats,
     replica::{Core, Leadership},
+    voters,
 };
 
 /// A replica and what it knows of the group, at a moment.
@@ -25,6 +26,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// A change of the voters is under way: until it is over, both the old and the new majority count.
     pub changing: bool,
+    /// Voters that may be lost before nothing can be written. Known to the leader only.
+    pub failure_tolerance: Option<usize>,
     /// Voters and learners, by id.
     pub members: Vec<Member>,
     /// Index of the last entry in the log.
@@ -50,6 +53,10 @@ pub struct Member {
     pub node: NodeId,
     /// Whether it votes; a learner only listens until it has caught up.
     pub voter: bool,
+    /// A learner that does not vote before it is promoted by hand.
+    pub standby: bool,
+    /// Where it stands, as its operator calls it.
+    pub zone: String,
     /// Where its peers reach it.
     pub peer_address: String,
     /// The URL of its API.
@@ -88,6 +95,7 @@ pub(crate) fn of(core: &Core) -> Status {
         },
         changing: metrics.membership_config.get_joint_config().len() > 1
             || metrics.membership_config != metrics.committed_membership_config,
+        failure_tolerance: core.leads().then(|| voters::tolerance(core)),
         members: members(core, &metrics, last_index),
         last_index,
         commit_index: metrics.local_committed.map_or(0, |committed| committed.index),
@@ -111,6 +119,8 @@ fn members(core: &Core, metrics: &crate::replica::Metrics, last_index: u64) -> V
         Member {
             node,
             voter: voters.contains(&node),
+            standby: about.standby,
+            zone: about.zone.clone(),
             peer_address: about.peer_address.clone(),
             api_url: about.api_url.clone(),
             matched_index,

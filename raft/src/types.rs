@@ -33,6 +33,10 @@ pub(crate) struct Node {
     pub(crate) peer_address: String,
     /// Free text of the application (the URL of its API).
     pub(crate) api_url: String,
+    /// Where it stands, as its operator calls it: a room, a site. May be empty.
+    pub(crate) zone: String,
+    /// Stays a learner until somebody promotes it.
+    pub(crate) standby: bool,
 }
 
 openraft::declare_raft_types!(

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::pedantic, unreachable_pub, clippy::disallowed_methods)] // tests may wait
 
+mod changes;
 mod model;
 
 use std::{
@@ -222,7 +223,7 @@ fn without_a_quorum_nothing_is_acknowledged_and_a_removed_node_is_not_missed() {
     let mut cluster = Cluster::of(3, plain);
     let (leader, other) = (cluster.leader(), cluster.follower());
     let third = 6 - leader - other;
-    cluster.wait(cluster.nodes[&other].replica.remove(third, SOON)).unwrap();
+    cluster.wait(cluster.nodes[&other].replica.remove(third, false, SOON)).unwrap();
     cluster.kill(third);
     cluster.put(leader, "a 1").unwrap();
     cluster.kill(other);

@@ -43,6 +43,7 @@ pub const COMMANDS: &[Entry] = &[
     entry::<membership::Bootstrap>(),
     entry::<membership::MintToken>(),
     entry::<membership::SpendToken>(),
+    entry::<membership::RequestChange>(),
 ];
 
 /// Finds a command by the name and version that stand in the log.

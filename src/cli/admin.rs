@@ -47,6 +47,30 @@ impl Admin {
         token.ok_or_else(|| Failure::new("the node answered no join token", "check the server's version"))
     }
 
+    /// Has a change made to a node: `promote`, `demote`, `transfer` or `remove`.
+    pub(super) async fn change(&self, change: &str, node: u64, force: bool) -> Result<Value, Failure> {
+        let path = format!("/api/v2/cluster/nodes/{node}");
+        let answer = if change == "remove" {
+            self.client.delete(&format!("{path}?force={force}"), WITHIN * 2).await
+        } else {
+            self.client.post(&format!("{path}/{change}?force={force}"), &[], Bytes::new(), WITHIN * 2).await
+        };
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
+    /// Has the asked node make everything it applied durable.
+    pub(super) async fn snapshot(&self) -> Result<Value, Failure> {
+        let answer = self.client.post("/api/v2/cluster/snapshot", &[], Bytes::new(), WITHIN * 5).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
+    /// The digests of the files of the node whose API is at `url`.
+    pub(super) async fn digests(&self, url: &str) -> Result<Value, Failure> {
+        let client = self.client.at(url).map_err(|why| Failure::new(why, "check the node's api_url"))?;
+        let answer = client.get("/api/v2/cluster/digests", WITHIN * 5).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
     /// The asked node's view of the cluster.
     pub(super) async fn cluster(&self) -> Result<Value, Failure> {
         let answer = self.client.get("/api/v2/cluster", WITHIN).await;

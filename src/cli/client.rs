@@ -109,6 +109,16 @@ impl Client {
         self.call(Method::GET, path, &[], Bytes::new(), within).await
     }
 
+    /// `DELETE path`.
+    pub(super) async fn delete(&self, path: &str, within: Duration) -> Result<Answer, CallError> {
+        self.call(Method::DELETE, path, &[], Bytes::new(), within).await
+    }
+
+    /// The same caller at another server.
+    pub(super) fn at(&self, server: &str) -> Result<Self, String> {
+        Ok(Self { bearer: self.bearer.clone(), ..Self::new(server)? })
+    }
+
     /// `POST path` with a JSON body and more headers.
     pub(super) async fn post(
         &self,

@@ -11,6 +11,7 @@ mod cluster;
 mod demo;
 mod import;
 mod serve;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -21,5 +21,6 @@ pub use envelope::{Envelope, Sent};
 pub use handle::{Cluster, Unanswered, View};
 pub use outbox::{Delivered, ForgetSent, pending, store_sent};
 pub use outcome::{Answer, Outcome};
+pub use raft::ChangeError;
 pub use replies::{PruneReplies, Remembered, recall, remember};
 pub use ticket::Ticket;

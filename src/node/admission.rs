@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     cluster::{Cluster, Ticket, Unanswered, View},
     features::membership::{SpendToken, knows_token},
-    kernel::{OrgId, RequestId, from_hex},
+    kernel::{OrgId, Refusal, RequestId, from_hex},
     store::Keyring,
 };
 
@@ -37,8 +37,12 @@ impl Gatekeeper {
         if !known(cluster, &digest).await? {
             return Err(turned_away());
         }
-        match cluster.propose(&ticket, OrgId::SYSTEM, &SpendToken { digest }).await {
+        match cluster.propose(&ticket, OrgId::SYSTEM, &SpendToken { digest, node: request.node }).await {
             Ok(_) => Ok(Grant { secrets: self.keyring.raw().to_vec() }),
+            Err(Unanswered::Refused { refusal: Refusal::WrongState { .. }, .. }) => Err(format!(
+                "node {} was removed, and its number is never given again; choose another --node-id",
+                request.node
+            )),
             Err(Unanswered::Refused { .. }) => Err(turned_away()),
             Err(reason) => Err(unavailable(&reason)),
         }
@@ -46,11 +50,11 @@ impl Gatekeeper {
 }
 
 impl Gatekeeper {
-    /// One request id for each token, one fingerprint for each node: a node whose join was cut short
-    /// repeats it and gets the remembered answer; any other node is refused.
+    /// One request id for each token and node: a node whose join was cut short repeats it and gets the
+    /// remembered answer; any other finds the token spent.
     fn ticket(&self, digest: &str, request: &JoinRequest) -> Ticket {
         let node = request.node.to_be_bytes();
-        let id = self.keyring.fingerprint(&[b"spend-token", digest.as_bytes()]);
+        let id = self.keyring.fingerprint(&[b"spend-token", digest.as_bytes(), &node]);
         let request = self.keyring.fingerprint(&[node.as_slice(), request.peer_address.as_bytes()]);
         let ticket = Ticket::system(RequestId(Uuid::try_parse(&id).unwrap_or_default()));
         Ticket { fingerprint: request, ..ticket }

@@ -200,6 +200,8 @@ fn replica_config(config: &NodeConfig, folder: &DataFolder, api_url: String) -> 
         peer_listen: config.peer_listen,
         peer_advertise: config.peer_address(),
         api_url,
+        zone: config.zone.clone(),
+        stabilization: config.stabilization,
         heartbeat: config.heartbeat,
         election: (config.election, config.election * 2),
         segment_bytes: 64 * MIB,

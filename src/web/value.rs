@@ -56,6 +56,16 @@ pub fn integer(min: i64, max: i64) -> Rule<impl Reads<i64>, impl Describes> {
     rule(move || json!({ "type": "integer", "minimum": min, "maximum": max }), read)
 }
 
+/// `true` or `false` written as text: for queries.
+pub fn switch() -> Rule<impl Reads<bool>, impl Describes> {
+    let read = |value: &Value| match value.as_str() {
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    };
+    rule(|| json!({ "type": "boolean", "default": false }), read)
+}
+
 /// A whole number written as text, within bounds: for queries.
 pub fn number(min: i64, max: i64) -> Rule<impl Reads<i64>, impl Describes> {
     let read = move |value: &Value| match value.as_str().map(str::parse) {

@@ -48,6 +48,7 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<membership::Bootstrap>(),
         known::<membership::MintToken>(),
         known::<membership::SpendToken>(),
+        known::<membership::RequestChange>(),
     ])
 }
 

@@ -19,6 +19,7 @@ mod cluster;
 mod goldens;
 mod intel;
 mod matrix;
+mod membership;
 mod openapi;
 mod organizations;
 mod quotas;

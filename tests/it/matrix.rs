@@ -15,7 +15,17 @@ const NOWHERE: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 const OWN: &[&str] =
     &["logIn", "whoAmI", "createOrganization", "listOrganizations", "listAuditLogs", "getAuditLog"];
 /// Routes of the installation: they know no organization.
-const INSTALLATION: &[&str] = &["createJoinToken", "getCluster", "getDigests", "describeApi"];
+const INSTALLATION: &[&str] = &[
+    "createJoinToken",
+    "getCluster",
+    "getDigests",
+    "describeApi",
+    "promoteNode",
+    "demoteNode",
+    "transferLeadership",
+    "removeNode",
+    "makeSnapshot",
+];
 
 fn body_for(operation: &str) -> &'static str {
     match operation {

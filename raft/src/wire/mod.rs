@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     contract::{Fault, FileMark, Grant, JoinRequest, NodeId},
     pki::Authority,
-    types::{SnapshotMeta, Vote},
+    types::{Node, SnapshotMeta, Vote},
 };
 
 /// What a frame asks. An answer carries [`kind::ANSWER`] or [`kind::REFUSED`].
@@ -76,9 +76,29 @@ pub(crate) enum Attempt {
 /// A change of the membership or of the leadership; only the leader performs it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Change {
-    AddLearner { node: NodeId, peer_address: String, api_url: String },
-    Remove { node: NodeId },
-    TransferTo { node: NodeId },
+    AddLearner {
+        node: NodeId,
+        about: Node,
+    },
+    Remove {
+        node: NodeId,
+        force: bool,
+    },
+    /// Only asks whether the leader would.
+    MayRemove {
+        node: NodeId,
+        force: bool,
+    },
+    TransferTo {
+        node: NodeId,
+    },
+    Promote {
+        node: NodeId,
+    },
+    Demote {
+        node: NodeId,
+        force: bool,
+    },
 }
 
 /// What the leader says to a [`Change`].

@@ -62,6 +62,8 @@ async fn lone_replica(folder: &Path) -> (Replica, String) {
         peer_listen: address.parse().unwrap(),
         peer_advertise: address.clone(),
         api_url: String::new(),
+        zone: String::new(),
+        stabilization: Duration::ZERO,
         heartbeat: Duration::from_millis(75),
         election: (Duration::from_millis(300), Duration::from_millis(600)),
         segment_bytes: 1 << 20,

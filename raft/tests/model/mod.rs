@@ -214,6 +214,8 @@ impl Cluster {
             peer_listen: address.parse().unwrap(),
             peer_advertise: address,
             api_url: format!("https://node-{id}.example"),
+            zone: format!("room-{id}"),
+            stabilization: Duration::from_millis(500),
             heartbeat: Duration::from_millis(75),
             election: (Duration::from_millis(300), Duration::from_millis(600)),
             segment_bytes: 4 << 20,

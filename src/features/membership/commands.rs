@@ -77,6 +77,8 @@ impl Command for MintToken {
 pub struct SpendToken {
     /// SHA-256 of the secret it showed (hexadecimal).
     pub digest: String,
+    /// The number it wants.
+    pub node: u64,
 }
 
 impl Command for SpendToken {
@@ -86,14 +88,63 @@ impl Command for SpendToken {
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
         let open = queries::open_token(cx.tx, &bytes(&self.digest)?, cx.at)?;
+        let retired = queries::is_retired(cx.tx, self.node)?;
 
         let token = open.ok_or(Refusal::Unauthenticated)?;
+        if retired {
+            return Err(Refusal::WrongState { state: "retired".to_owned() }.into());
+        }
 
         cx.tx.prepare_cached(SPEND_TOKEN)?.execute((&token, cx.at.0))?;
 
-        cx.note("join_token", token, json!({ "spent": true }));
+        cx.note("join_token", token, json!({ "spent": true, "node": self.node }));
         Ok(())
     }
+}
+
+/// What an operator may ask to happen to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It becomes a voter.
+    Promote,
+    /// It becomes a learner and stays one.
+    Demote,
+    /// It leaves, and its number is never given again.
+    Remove,
+    /// It becomes the leader.
+    Transfer,
+}
+
+/// An operator asks for a change of the cluster's nodes: on the trail before it is made.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RequestChange {
+    /// What is to happen.
+    pub change: Change,
+    /// To which node.
+    pub node: u64,
+    /// Even if less than a majority of those that stay answer.
+    #[serde(default)]
+    pub force: bool,
+}
+
+impl Command for RequestChange {
+    const KIND: Kind = Kind::new("membership.request_change", 1);
+    const NEEDS: Permission = Permission::ClusterManage;
+    type Reply = ();
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
+        if self.change == Change::Remove {
+            cx.tx.prepare_cached(RETIRE)?.execute((number(self.node)?, cx.at.0))?;
+        }
+        cx.note("node", self.node, json!({ "change": self.change, "force": self.force }));
+        Ok(())
+    }
+}
+
+/// Numbers of nodes fit: the edge takes no larger ones.
+pub(super) fn number(node: u64) -> Result<i64, Fault> {
+    i64::try_from(node).map_err(|error| Fault::new("store the number of a node", error))
 }
 
 /// The edge writes hexadecimal; anything else was not written by us.
@@ -104,4 +155,6 @@ fn bytes(text: &str) -> Result<Vec<u8>, Fault> {
 const INSERT_SECRET: &str = "INSERT INTO membership_secrets (name, sealed) VALUES (?1, ?2)";
 const INSERT_TOKEN: &str = "INSERT INTO membership_tokens (id, digest, expires_ms) VALUES (?1, ?2, ?3)";
 const SPEND_TOKEN: &str = "UPDATE membership_tokens SET spent_ms = ?2 WHERE id = ?1";
+const RETIRE: &str = "INSERT INTO membership_retired (node, retired_ms) VALUES (?1, ?2)
+    ON CONFLICT (node) DO NOTHING";
 const FORGET_TOKENS: &str = "DELETE FROM membership_tokens WHERE expires_ms < ?1";

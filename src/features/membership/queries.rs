@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::commands::number;
 use crate::kernel::{Fault, Millis};
 
 /// A secret that the nodes share, sealed under the cluster key as `secret:<name>`.
@@ -19,6 +20,11 @@ pub(super) fn open_token(tx: &Connection, digest: &[u8], at: Millis) -> Result<O
     Ok(tx.prepare_cached(OPEN)?.query_row((digest, at.0), |row| row.get(0)).optional()?)
 }
 
+/// Whether a node of this number was removed.
+pub(super) fn is_retired(tx: &Connection, node: u64) -> Result<bool, Fault> {
+    Ok(tx.prepare_cached(RETIRED)?.query_row([number(node)?], |row| row.get(0))?)
+}
+
 /// Whether the cluster has begun.
 pub(super) fn has_begun(tx: &Connection) -> Result<bool, Fault> {
     Ok(tx.prepare_cached(BEGUN)?.query_row([], |row| row.get(0))?)
@@ -28,4 +34,5 @@ const SECRET: &str = "SELECT sealed FROM membership_secrets WHERE name = ?1";
 const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM membership_tokens WHERE digest = ?1)";
 const OPEN: &str =
     "SELECT id FROM membership_tokens WHERE digest = ?1 AND spent_ms IS NULL AND expires_ms > ?2";
+const RETIRED: &str = "SELECT EXISTS (SELECT 1 FROM membership_retired WHERE node = ?1)";
 const BEGUN: &str = "SELECT EXISTS (SELECT 1 FROM membership_secrets)";

@@ -84,7 +84,7 @@ impl World {
     }
 
     fn spend(&mut self, number: u8) -> Result<(), Refusal> {
-        self.system(&SpendToken { digest: digest(number) })
+        self.system(&SpendToken { digest: digest(number), node: 2 })
     }
 
     fn knows(&self, number: u8) -> bool {
@@ -124,7 +124,7 @@ fn nobody_but_the_installation_begins_a_cluster_or_spends_a_token() {
     let admin = Actor::Platform { user: ADMIN };
     let denied = |outcome| matches!(outcome, Err(Refusal::PermissionDenied { .. }));
     assert!(denied(world.apply(admin.clone(), &bootstrap())));
-    assert!(denied(world.apply(admin, &SpendToken { digest: digest(1) })));
+    assert!(denied(world.apply(admin, &SpendToken { digest: digest(1), node: 2 })));
 }
 
 #[test]

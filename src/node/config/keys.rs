@@ -37,6 +37,12 @@ pub const KEYS: &[Key] = &[
     key("node_id", "a number from 1 to 65535, different on every node", |config, text| {
         put(&mut config.node_id, number(text, 1, 65_535)?)
     }),
+    key("zone", "a name of up to 64 characters", |config, text| {
+        put(&mut config.zone, nonempty(text).filter(|text| text.chars().count() <= 64)?.to_owned())
+    }),
+    key("stabilization_ms", "a number from 0 to 3600000", |config, text| {
+        put(&mut config.stabilization, ms(text, 0, 3_600_000)?)
+    }),
     key("join", "a join token (`threatflow cluster token` makes one)", |config, text| {
         text.parse::<raft::Token>().ok()?;
         put(&mut config.join, Some(text.trim().to_owned()))

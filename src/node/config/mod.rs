@@ -28,6 +28,10 @@ pub struct NodeConfig {
     pub api_url: Option<String>,
     /// This node's id.
     pub node_id: u64,
+    /// Where this node stands, as its operator calls it.
+    pub zone: String,
+    /// How long a joiner keeps up before it votes, once there are three voters.
+    pub stabilization: Duration,
     /// A one-time token: join that cluster instead of beginning one.
     pub join: Option<String>,
     /// Holds the first administrator's password.
@@ -68,6 +72,8 @@ impl Default for NodeConfig {
             peer_advertise: None,
             api_url: None,
             node_id: 1,
+            zone: String::new(),
+            stabilization: Duration::from_secs(10),
             join: None,
             admin_password_file: None,
             log: "info".to_owned(),

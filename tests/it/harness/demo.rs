@@ -16,6 +16,7 @@ use super::{BINARY, Caller, await_condition, free_port};
 pub struct Demo {
     pub folder: TempDir,
     pub urls: Vec<String>,
+    pub password_file: String,
     password: String,
     child: Child,
 }
@@ -39,9 +40,9 @@ impl Demo {
         let urls =
             told["nodes"].as_array().unwrap().iter().map(|node| node["url"].as_str().unwrap().to_owned());
         let urls = urls.collect();
-        let password =
-            fs::read_to_string(told["admin_password_file"].as_str().unwrap()).unwrap().trim().to_owned();
-        Self { folder, urls, password, child }
+        let password_file = told["admin_password_file"].as_str().unwrap().to_owned();
+        let password = fs::read_to_string(&password_file).unwrap().trim().to_owned();
+        Self { folder, urls, password_file, password, child }
     }
 
     pub fn caller(&self, node: usize) -> Caller {

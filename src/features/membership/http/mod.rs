@@ -1,5 +1,7 @@
 //! Join tokens and the state of the cluster, for platform administrators.
 
+mod changes;
+
 use serde_json::json;
 
 use super::commands::MintToken;
@@ -17,7 +19,7 @@ const TTL_SECONDS_MAX: i64 = 86_400;
 
 /// The routes of the slice.
 pub fn routes() -> Vec<Route> {
-    vec![
+    let mut routes = vec![
         Route::v2(
             Method::Post,
             "/cluster/join-tokens",
@@ -45,7 +47,9 @@ pub fn routes() -> Vec<Route> {
             |cx| Box::pin(digests(cx)),
         )
         .asks(read_file),
-    ]
+    ];
+    routes.extend(changes::routes());
+    routes
 }
 
 async fn mint(cx: Cx) -> Result<Reply, Problem> {
