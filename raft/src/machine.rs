@@ -14,7 +14,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
@@ -36,6 +36,7 @@ use tokio::{
 use crate::{
     clock::{Clock, system_ms},
     contract::{Entry, Fault, FileMark, GroupId, Machine},
+    log::LogStore,
     pki::write_durably,
     snapshot::{Snapshot, SnapshotData},
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, as_io},
@@ -54,6 +55,8 @@ pub(crate) struct Checkpoint {
     pub(crate) last: Option<LogId>,
     pub(crate) membership: StoredMembership,
     pub(crate) at_ms: u64,
+    /// It came with a snapshot: the log may end before it.
+    pub(crate) installed: bool,
 }
 
 impl Checkpoint {
@@ -95,6 +98,8 @@ pub(crate) struct Host {
     /// Readers that wait for `applied` to rise.
     waiting: AtomicUsize,
     worker: Mutex<Option<Sender<Work>>>,
+    /// Set when the replica starts.
+    pub(crate) log: OnceLock<LogStore>,
     /// The fault that stopped this node.
     pub(crate) halted: watch::Sender<Option<String>>,
     /// Index of the newest checkpoint.
@@ -116,11 +121,33 @@ impl Host {
             applied: watch::Sender::new(checkpoint.index()),
             waiting: AtomicUsize::new(0),
             worker: Mutex::new(None),
+            log: OnceLock::new(),
             halted: watch::Sender::new(None),
             durable: watch::Sender::new(checkpoint.index()),
             record,
             checkpoint: Mutex::new(checkpoint),
         }))
+    }
+
+    /// Refuses a log that does not fit the files: the log holds whatever they were made from, and they hold
+    /// whatever was cut from the log, so that one of the two lost something.
+    pub(crate) fn require_fit(&self, purged: u64, last: u64) -> Result<(), Fault> {
+        let checkpoint = self.checkpoint();
+        let durable = checkpoint.index();
+        let cure = "restore what is missing, or remove this node's data and join it anew";
+        if last < durable && !checkpoint.installed {
+            return Err(Fault::found(format!(
+                "the log ends at entry {last}, but the files were made from entries up to {durable}: a segment of \
+                 the log is missing or was cut; {cure}"
+            )));
+        }
+        if purged > durable {
+            return Err(Fault::found(format!(
+                "the log begins after entry {purged}, but the files are known to hold entries up to {durable} \
+                 only: the checkpoint record is missing or old; {cure}"
+            )));
+        }
+        Ok(())
     }
 
     /// The newest checkpoint.
@@ -430,6 +457,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             last: meta.last_log_id,
             membership: meta.last_membership.clone(),
             at_ms: system_ms(),
+            installed: true,
         };
         let settled = self.host.settled(self.last_index()).await;
         settled.map_err(|fault| self.host.halt(fault))?;
@@ -468,9 +496,14 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let fresh = Checkpoint { last: self.last, membership: self.membership.clone(), at_ms: system_ms() };
+        let (last, membership) = (self.last, self.membership.clone());
+        let fresh = Checkpoint { last, membership, at_ms: system_ms(), installed: false };
         let settled = self.host.settled(fresh.index()).await;
         settled.map_err(|fault| self.host.halt(fault))?;
+        // A majority made these entries durable; perhaps not this node yet. Its log is never behind its files.
+        if let Some(log) = self.host.log.get() {
+            log.barrier().await.map_err(|fault| self.host.halt(fault))?;
+        }
         let host = Arc::clone(&self.host);
         let made = self.host.beside_apply(move |machine| {
             machine.checkpoint()?;

@@ -152,6 +152,9 @@ impl Replica {
         let receiver = Receiver::new(Arc::clone(&host), &config.folder)?;
         let shipper = Shipper::new(Arc::clone(&host), &config.folder)?;
         let log = LogStore::open(&config.folder.join("log"), group, config.segment_bytes)?;
+        let (purged, last) = log.ends();
+        host.require_fit(purged, last)?;
+        let _ = host.log.set(log.clone());
         let network = Network { peers: Arc::clone(&peers), shipper };
         let engine = Arc::new(engine_config(&config)?);
         let state = StateMachine::start(Arc::clone(&host))?;

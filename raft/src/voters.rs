@@ -15,7 +15,7 @@ use openraft::{ChangeMembers, Instant as _};
 use crate::{
     contract::NodeId,
     membership::told,
-    replica::{Core, Metrics},
+    replica::{Core, Leadership, Metrics},
     types::Node,
     wire::Changed,
 };
@@ -24,6 +24,9 @@ use crate::{
 const CAUGHT_UP: u64 = 1_000;
 /// From so many voters on a joiner has to prove that it is steady: fewer cannot lose one anyway.
 const STEADY_FROM: usize = 3;
+
+/// How long a leader listens for those who would stay before it refuses a change.
+const LISTEN: Duration = Duration::from_secs(2);
 
 /// Since when each learner has kept up.
 #[derive(Default)]
@@ -68,25 +71,28 @@ pub(crate) fn tolerance(core: &Core) -> usize {
 
 /// Whether a voter may stop voting: a majority of the others has to answer a heartbeat sent after this was asked.
 /// What they answered before says nothing; a change that those who stay cannot commit would stop the group.
-async fn may_leave(core: &Core, node: NodeId, force: bool) -> Result<(), String> {
+async fn may_leave(core: &Core, node: NodeId, force: bool) -> Result<(), Changed> {
     let asked = Instant::now();
     loop {
         let metrics = core.metrics();
         let mut stay = voters(&metrics);
         stay.remove(&node);
         if stay.is_empty() {
-            return Err("the last voter cannot be taken away".into());
+            return Err(Changed::Refused("the last voter cannot be taken away".into()));
         }
         let up = answering(core, &metrics, &stay, asked.elapsed());
         if force || up >= majority(&stay) {
             return Ok(());
         }
-        if asked.elapsed() > core.config.election.1 {
+        if !core.leads() {
+            return Err(Changed::NotNow);
+        }
+        if asked.elapsed() > LISTEN.max(core.config.election.1) {
             let others = stay.len();
-            return Err(format!(
+            return Err(Changed::Refused(format!(
                 "without node {node}, {up} of the {others} other voters answer, fewer than a majority: start them \
                  first, or force it"
-            ));
+            )));
         }
         tokio::time::sleep(core.config.heartbeat).await;
     }
@@ -101,7 +107,7 @@ pub(crate) async fn may_remove(core: &Core, node: NodeId, force: bool) -> Change
     if !voters(&metrics).contains(&node) {
         return Changed::Done;
     }
-    may_leave(core, node, force).await.map_or_else(Changed::Refused, |()| Changed::Done)
+    may_leave(core, node, force).await.err().unwrap_or(Changed::Done)
 }
 
 /// Takes a node out of the group.
@@ -114,8 +120,8 @@ pub(crate) async fn remove(core: &Core, node: NodeId, force: bool) -> Changed {
         let nodes = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
         return told(core.raft.change_membership(nodes, false).await);
     }
-    if let Err(why) = may_leave(core, node, force).await {
-        return Changed::Refused(why);
+    if let Err(verdict) = may_leave(core, node, force).await {
+        return verdict;
     }
     if node == core.config.node {
         return abdicate(core).await;
@@ -130,8 +136,8 @@ pub(crate) async fn demote(core: &Core, node: NodeId, force: bool) -> Changed {
     if !voters(&metrics).contains(&node) {
         return standby(core, node, about, true).await;
     }
-    if let Err(why) = may_leave(core, node, force).await {
-        return Changed::Refused(why);
+    if let Err(verdict) = may_leave(core, node, force).await {
+        return verdict;
     }
     if node == core.config.node {
         return abdicate(core).await;
@@ -178,10 +184,14 @@ async fn standby(core: &Core, node: NodeId, about: Node, standby: bool) -> Chang
 /// The leader itself is to go: its heir performs the change.
 async fn abdicate(core: &Core) -> Changed {
     let Some(heir) = core.heir() else { return Changed::Refused("no other voter can lead".into()) };
-    match core.raft.trigger().transfer_leader(heir).await {
-        Ok(()) => Changed::NotNow,
-        Err(error) => Changed::Refused(error.to_string()),
+    if let Err(error) = core.raft.trigger().transfer_leader(heir).await {
+        return Changed::Refused(error.to_string());
     }
+    // While it hands over it sends no heartbeat: asked again now, it would hear from nobody.
+    let mut leadership = core.leadership.subscribe();
+    let gone = leadership.wait_for(|now| !matches!(now, Leadership::Leader { .. }));
+    let _ = tokio::time::timeout(core.config.election.1 * 2, gone).await;
+    Changed::NotNow
 }
 
 fn keeps_up(core: &Core, metrics: &Metrics, node: NodeId) -> bool {

@@ -6,6 +6,7 @@ mod changes;
 mod model;
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
     sync::atomic::Ordering,
@@ -117,6 +118,41 @@ fn a_restart_applies_what_the_files_had_not_yet() {
     cluster.until("it has all again", |c| c.nodes[&1].model.count("a") == 30);
     assert!(cluster.nodes[&1].model.applied.load(Ordering::SeqCst) <= 20, "what was durable is not replayed");
     assert_eq!(cluster.put(1, "a 30").unwrap(), 31);
+}
+
+#[test]
+fn a_log_that_lost_what_the_files_hold_is_not_started() {
+    let lose: [fn(&std::path::Path); 3] = [
+        |folder| fs::remove_dir_all(folder.join("log")).unwrap(),
+        |folder| {
+            let newest = segments(folder).pop().unwrap();
+            fs::OpenOptions::new().write(true).open(newest).unwrap().set_len(300).unwrap();
+        },
+        |folder| fs::remove_file(folder.join("checkpoint")).unwrap(),
+    ];
+    for (at, lose) in lose.into_iter().enumerate() {
+        let mut cluster = Cluster::of(1, plain);
+        for entry in 0..60 {
+            cluster.put(1, &format!("a {entry}")).unwrap();
+        }
+        purge(&cluster);
+        let config = cluster.kill(1);
+        lose(&config.folder);
+        let model = Model::open(&cluster.files(1));
+        let started = cluster.wait(Replica::start(config, model, cluster.door.clone()));
+        let why = started.err().expect("it does not start").to_string();
+        let named =
+            ["a segment of the log is missing", "a segment of the log is missing", "the checkpoint record"];
+        assert!(why.contains(named[at]), "{why}");
+    }
+}
+
+fn segments(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let files = fs::read_dir(folder.join("log")).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|kind| kind == "log")).collect();
+    segments.sort();
+    segments
 }
 
 #[test]

@@ -70,8 +70,9 @@ impl Writers {
     /// Commits every begun transaction, then closes the files least used.
     pub fn commit(&mut self, store: &Store) -> Result<(), Fault> {
         for (file, writer) in self.open.iter_mut().filter(|(_, writer)| writer.begun) {
-            writer.save_state()?;
-            writer.execute("COMMIT")?;
+            let committed = writer.save_state().and_then(|()| writer.execute("COMMIT"));
+            committed
+                .map_err(|fault| Fault::new(format!("write to {}", store.path(*file).display()), fault))?;
             writer.begun = false;
             lock(&store.marks).set(*file, writer.state.mark);
             lock(&store.dirty).insert(*file);
@@ -83,7 +84,7 @@ impl Writers {
         Ok(())
     }
 
-    /// Where a file stands that exists on disk; `None` when it was created and never committed to.
+    /// Closes every file; what was not committed is taken back.
     pub(super) fn close_all(&mut self) {
         self.open.clear();
     }

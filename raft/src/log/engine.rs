@@ -50,6 +50,8 @@ pub(super) enum Op {
     Truncate(Option<u64>),
     /// Drop the entries up to a position.
     Purge(Point),
+    /// Nothing: whoever asks learns that all that was asked before is durable.
+    Barrier,
 }
 
 impl Op {
@@ -59,7 +61,7 @@ impl Op {
     pub(super) fn wants_sync(&self) -> bool {
         match self {
             Self::Append(items) => !items.is_empty(),
-            Self::Vote(_) | Self::Purge(_) => true,
+            Self::Vote(_) | Self::Purge(_) | Self::Barrier => true,
             Self::Committed(_) | Self::Truncate(_) => false,
         }
     }
@@ -279,6 +281,11 @@ impl Log {
         state.queue.retain(|request| !matches!(request.op, Op::Committed(_)));
         state.queue.push(Request { op: Op::Committed(point), done: None });
         Ok(())
+    }
+
+    /// Changes nothing; `done` is called when everything asked before is durable.
+    pub(super) fn barrier(&self, done: Done) -> Result<(), Fault> {
+        self.submit(move |_| Ok(Request { op: Op::Barrier, done: Some(done) }))
     }
 
     /// Drops all entries above `keep`; all when there is none.

@@ -49,6 +49,19 @@ impl LogStore {
         Ok(Self { log: Arc::new(Log::open(Arc::new(disk), options)?) })
     }
 
+    /// Waits until every entry appended before the call is durable.
+    pub(crate) async fn barrier(&self) -> Result<(), Fault> {
+        let (done, durable) = waiter();
+        self.log.barrier(done)?;
+        wait(durable).await.map_err(|error| Fault::new("make the log durable", error))
+    }
+
+    /// The highest entry that was cut from the log, and the last one it holds or held; 0 for none.
+    pub(crate) fn ends(&self) -> (u64, u64) {
+        let (purged, last) = self.log.ends();
+        (purged.map_or(0, |purged| purged.index), last.map_or(0, |last| last.index))
+    }
+
     /// What the log holds.
     pub(crate) fn stats(&self) -> LogStats {
         self.log.stats()

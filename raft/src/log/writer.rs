@@ -110,6 +110,7 @@ impl Writer {
                     self.put(&Raw::plain(Kind::Truncate, point, &[]), None)?;
                 }
                 Op::Purge(point) => self.put(&Raw::plain(Kind::Purge, Some(*point), &[]), None)?,
+                Op::Barrier => {}
                 // Only the last of a batch matters, and it may come late.
                 Op::Committed(point) => committed = Some(*point),
             }
