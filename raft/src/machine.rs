@@ -14,7 +14,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
@@ -98,8 +98,8 @@ pub(crate) struct Host {
     /// Readers that wait for `applied` to rise.
     waiting: AtomicUsize,
     worker: Mutex<Option<Sender<Work>>>,
-    /// Set when the replica starts.
-    pub(crate) log: OnceLock<LogStore>,
+    /// From the start of the replica to the end of its engine.
+    pub(crate) log: Mutex<Option<LogStore>>,
     /// The fault that stopped this node.
     pub(crate) halted: watch::Sender<Option<String>>,
     /// Index of the newest checkpoint.
@@ -121,7 +121,7 @@ impl Host {
             applied: watch::Sender::new(checkpoint.index()),
             waiting: AtomicUsize::new(0),
             worker: Mutex::new(None),
-            log: OnceLock::new(),
+            log: Mutex::new(None),
             halted: watch::Sender::new(None),
             durable: watch::Sender::new(checkpoint.index()),
             record,
@@ -344,6 +344,8 @@ struct Collected {
 impl Drop for StateMachine {
     fn drop(&mut self) {
         // The thread holds the host, and the host the thread's inbox: it is told, or it would live for ever.
+        // The log is closed with the engine, not when that thread comes to its end.
+        *self.host.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let _ = self.host.give(Work::End);
     }
 }
@@ -501,7 +503,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let settled = self.host.settled(fresh.index()).await;
         settled.map_err(|fault| self.host.halt(fault))?;
         // A majority made these entries durable; perhaps not this node yet. Its log is never behind its files.
-        if let Some(log) = self.host.log.get() {
+        let log = self.host.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(log) = log {
             log.barrier().await.map_err(|fault| self.host.halt(fault))?;
         }
         let host = Arc::clone(&self.host);

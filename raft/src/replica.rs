@@ -154,7 +154,7 @@ impl Replica {
         let log = LogStore::open(&config.folder.join("log"), group, config.segment_bytes)?;
         let (purged, last) = log.ends();
         host.require_fit(purged, last)?;
-        let _ = host.log.set(log.clone());
+        *host.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log.clone());
         let network = Network { peers: Arc::clone(&peers), shipper };
         let engine = Arc::new(engine_config(&config)?);
         let state = StateMachine::start(Arc::clone(&host))?;
