@@ -120,11 +120,6 @@ impl Fields {
         }
     }
 
-    /// Whether the body has the field at all.
-    pub fn has(&self, name: &str) -> bool {
-        self.object.contains_key(&self.version.key(name))
-    }
-
     /// Refuses a field that this request may not change, with the reason.
     pub fn forbid(&mut self, name: &str, why: &str) {
         let key = self.version.key(name);

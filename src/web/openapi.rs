@@ -57,9 +57,11 @@ fn operation(route: &Route, version: Version) -> Value {
     let common = if route.method == Method::Get { READS } else { WRITES };
     let common = common.iter().map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }));
     let parameters: Vec<Value> = named.chain(QueryFields::parameters(&*route.asks)).chain(common).collect();
+    let security = if route.needs == Needs::Nobody { json!([]) } else { json!([{ "bearer": [] }]) };
     let mut view = json!({
         "operationId": route.operation,
         "summary": route.summary,
+        "security": security,
         "parameters": parameters,
         "responses": {
             route.success.to_string(): {
@@ -78,11 +80,6 @@ fn operation(route: &Route, version: Version) -> Value {
     };
     if let (Some(view), Some(body)) = (view.as_object_mut(), body) {
         view.insert("requestBody".to_owned(), body);
-    }
-    if let (Some(view), Needs::Nobody) = (view.as_object_mut(), route.needs) {
-        view.insert("security".to_owned(), json!([]));
-    } else if let Some(view) = view.as_object_mut() {
-        view.insert("security".to_owned(), json!([{ "bearer": [] }]));
     }
     view
 }

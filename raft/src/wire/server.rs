@@ -8,11 +8,12 @@ use std::{
     io,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture, stream::FuturesUnordered};
+use openraft::raft::AppendEntriesRequest;
 use rustls::server::ParsedCertificate;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -33,7 +34,6 @@ use crate::{
     replica::{Core, until_stop},
     types::TypeConfig,
 };
-use openraft::raft::AppendEntriesRequest;
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const JOIN: Duration = Duration::from_secs(30);
@@ -175,11 +175,13 @@ async fn answer(core: Arc<Core>, peer: NodeId, frame: Frame) -> Frame {
 }
 
 async fn append(core: &Core, payload: &[u8]) -> Result<Bytes, Fault> {
+    // When it came: what is committed while it is worked on, this request does not know of.
+    let came = Instant::now();
     let request: AppendEntriesRequest<TypeConfig> = decode(payload)?;
     let committed = request.leader_commit.map_or(0, |committed| committed.index);
     let answer = core.raft.append_entries(request).await.map_err(stopped)?;
     if answer.is_success() {
-        core.freshness.heard(std::time::Instant::now(), committed, *core.host.applied.borrow());
+        core.freshness.heard(came, committed, *core.host.applied.borrow());
     }
     encode(&answer)
 }
