@@ -137,7 +137,7 @@ pub trait Machine: Send + Sync + 'static {
     fn install(&self, staged: &Path, keep: &[FileMark], take: &[FileMark]) -> Result<(), Fault>;
 }
 
-/// A future in a box, so that [`Admission`] can be a trait object.
+/// A future in a box, so that [`Application`] can be a trait object.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What a node that wants to join says.
@@ -162,10 +162,15 @@ pub struct Grant {
     pub secrets: Vec<u8>,
 }
 
-/// Decides who may join. Asked on the node that the joiner reached.
-pub trait Admission: Send + Sync + 'static {
-    /// Spends the token, or says why not (the text goes to the joiner).
+/// What a replica asks of the application above it.
+pub trait Application: Send + Sync + 'static {
+    /// Decides who may join; asked on the node that the joiner reached. Spends the token, or says why not (the
+    /// text goes to the joiner).
     fn admit(&self, request: JoinRequest) -> Later<'_, Result<Grant, String>>;
+
+    /// Answers what the application of another member asked ([`Replica::ask`](crate::Replica::ask)), or says why
+    /// not.
+    fn answer(&self, from: NodeId, question: Bytes) -> Later<'_, Result<Bytes, String>>;
 }
 
 /// How a replica runs.

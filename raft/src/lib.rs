@@ -27,7 +27,7 @@ mod voters;
 mod wire;
 
 pub use contract::{
-    Admission, Committed, Config, Entry, Fault, FileMark, Grant, GroupId, JoinRequest, Later, Machine,
+    Application, Committed, Config, Entry, Fault, FileMark, Grant, GroupId, JoinRequest, Later, Machine,
     NodeId, Unavailable,
 };
 pub use log::LogStats;

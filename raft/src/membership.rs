@@ -2,7 +2,7 @@
 //!
 //! A joiner holds a [`Token`]: addresses of members, the SHA-256 of the cluster's authority, and a secret
 //! good for one node. It reaches any member over TLS, refuses it unless its certificate chains to exactly
-//! that authority, and sends the secret. The application spends the secret ([`Admission`]); the leader adds
+//! that authority, and sends the secret. The application spends the secret ([`Application`]); the leader adds
 //! the node as a learner; the joiner gets the authority itself, so that it can issue its own certificate
 //! and admit others later. The leader promotes learners that have caught up ([`voters`]).
 //!
@@ -221,7 +221,7 @@ async fn admit(core: &Core, request: JoinRequest) -> Result<JoinAnswer, String> 
         standby: false,
     };
     let learner = Change::AddLearner { node: request.node, about };
-    let grant = core.admission.admit(request).await?;
+    let grant = core.application.admit(request).await?;
     core.change(learner, ADD_LEARNER).await.map_err(|e| e.to_string())?;
     Ok(JoinAnswer::Welcome { authority: core.peers.authority().clone(), grant })
 }

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    contract::{Admission, Committed, Config, Fault, Grant, GroupId, Machine, NodeId, Unavailable},
+    contract::{Application, Committed, Config, Fault, Grant, GroupId, Machine, NodeId, Unavailable},
     freshness::Freshness,
     log::LogStore,
     machine::{Host, StateMachine},
@@ -81,7 +81,7 @@ pub(crate) struct Core {
     pub(crate) host: Arc<Host>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) receiver: Receiver,
-    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) application: Arc<dyn Application>,
     pub(crate) log: LogStore,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) freshness: Freshness,
@@ -101,14 +101,14 @@ impl Replica {
     pub async fn bootstrap(
         config: Config,
         machine: Arc<dyn Machine>,
-        admission: Arc<dyn Admission>,
+        application: Arc<dyn Application>,
     ) -> Result<Self, Fault> {
         if Authority::exists(&config.folder) {
             return Err(Fault::found("this folder belongs to a cluster already"));
         }
         Authority::create()?.save(&config.folder)?;
         let folder = config.folder.clone();
-        let started = Self::start(config, machine, admission).await;
+        let started = Self::start(config, machine, application).await;
         let replica = started.inspect_err(|_| membership::forget(&folder))?;
         let config = &replica.core.config;
         let own = Node {
@@ -138,7 +138,7 @@ impl Replica {
     pub async fn start(
         config: Config,
         machine: Arc<dyn Machine>,
-        admission: Arc<dyn Admission>,
+        application: Arc<dyn Application>,
     ) -> Result<Self, Fault> {
         if config.proposal_bytes_max > PAYLOAD_MAX / 2 {
             return Err(Fault::found("proposals would be larger than a frame between peers"));
@@ -167,7 +167,7 @@ impl Replica {
             host,
             peers,
             receiver,
-            admission,
+            application,
             log,
             leadership: watch::Sender::new(Leadership::NoLeader),
             freshness: Freshness::new(),
@@ -257,6 +257,16 @@ impl Replica {
             return Duration::ZERO;
         }
         metrics.last_quorum_acked.map_or(Duration::MAX, |at| openraft::async_runtime::Instant::elapsed(&*at))
+    }
+
+    /// Asks the application of a member, this node included, a question that only it understands.
+    pub async fn ask(&self, node: NodeId, question: Bytes, within: Duration) -> Result<Bytes, String> {
+        let core = &self.core;
+        if node == core.config.node {
+            return core.application.answer(node, question).await;
+        }
+        let link = core.link(node).ok_or_else(|| format!("node {node} is not a member"))?;
+        link.call(kind::ASK, &question, within).await.map_err(|error| error.to_string())
     }
 
     /// Who leads, and every change of it.

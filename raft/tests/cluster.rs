@@ -299,6 +299,16 @@ fn copy_identity(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[test]
+fn members_ask_each_other_what_only_the_application_understands() {
+    let cluster = Cluster::of(2, plain);
+    let asks = |of, text: &'static str| cluster.wait(cluster.nodes[&1].replica.ask(of, text.into(), SOON));
+    assert_eq!(asks(2, "who").unwrap(), "who from 1");
+    assert_eq!(asks(1, "who").unwrap(), "who from 1", "a node can ask itself");
+    assert!(asks(2, "").unwrap_err().contains("nothing was asked"));
+    assert!(asks(9, "who").unwrap_err().contains("not a member"));
+}
+
+#[test]
 fn a_proposal_over_the_limit_is_refused_here() {
     let cluster = Cluster::of(1, |config| config.proposal_bytes_max = 100);
     let body = Bytes::from(vec![b'x'; 101]);

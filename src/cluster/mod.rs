@@ -13,6 +13,7 @@ mod envelope;
 mod handle;
 mod outbox;
 mod outcome;
+mod question;
 mod replies;
 mod ticket;
 
@@ -21,6 +22,7 @@ pub use envelope::{Envelope, Sent};
 pub use handle::{Cluster, Unanswered, View};
 pub use outbox::{Delivered, ForgetSent, pending, store_sent};
 pub use outcome::{Answer, Outcome};
+pub use question::{About, Question};
 pub use raft::ChangeError;
 pub use replies::{PruneReplies, Remembered, recall, remember};
 pub use ticket::Ticket;

@@ -1,8 +1,10 @@
-//! Lets a node in that shows a good token, and hands it the cluster key.
+//! What the replica asks of the application: lets a node in that shows a good token, and hands it the cluster key;
+//! answers the questions of other members.
 
 use std::sync::{Arc, OnceLock};
 
-use raft::{Grant, JoinRequest, Later, Token};
+use bytes::Bytes;
+use raft::{Grant, JoinRequest, Later, NodeId, Token};
 use uuid::Uuid;
 
 use crate::{
@@ -61,9 +63,16 @@ impl Gatekeeper {
     }
 }
 
-impl raft::Admission for Gatekeeper {
+impl raft::Application for Gatekeeper {
     fn admit(&self, request: JoinRequest) -> Later<'_, Result<Grant, String>> {
         Box::pin(self.judge(request))
+    }
+
+    fn answer(&self, _from: NodeId, question: Bytes) -> Later<'_, Result<Bytes, String>> {
+        Box::pin(async move {
+            let cluster = self.cluster.get().ok_or("this member is starting; try again in a moment")?;
+            cluster.answer(&question)
+        })
     }
 }
 

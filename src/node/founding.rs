@@ -143,11 +143,11 @@ async fn start(
     let (machine, sent_from) = FileMachine::new(Arc::clone(&store));
     let machine = Arc::new(machine);
     let gatekeeper = Arc::new(Gatekeeper::new(keyring));
-    let admission: Arc<dyn raft::Admission> = gatekeeper.clone();
+    let application: Arc<dyn raft::Application> = gatekeeper.clone();
     let replica = if first {
-        Replica::bootstrap(config, machine, admission).await?
+        Replica::bootstrap(config, machine, application).await?
     } else {
-        Replica::start(config, machine, admission).await?
+        Replica::start(config, machine, application).await?
     };
     let (halt, halted) = mpsc::unbounded_channel();
     let cluster = Cluster::new(replica, store, halt);

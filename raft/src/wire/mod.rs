@@ -43,6 +43,8 @@ pub(crate) mod kind {
     pub(crate) const SNAPSHOT_PIECE: u8 = 10;
     pub(crate) const SNAPSHOT_COMMIT: u8 = 11;
     pub(crate) const JOIN: u8 = 12;
+    /// A question of the application above.
+    pub(crate) const ASK: u8 = 13;
     /// The payload is the answer.
     pub(crate) const ANSWER: u8 = 128;
     /// The payload is a text: why there is no answer.

@@ -164,6 +164,7 @@ async fn answer(core: Arc<Core>, peer: NodeId, frame: Frame) -> Frame {
         kind::PROPOSE => propose(&core, &payload).await,
         kind::READ_INDEX => read_index(&core, &payload).await,
         kind::CHANGE => change(&core, &payload).await,
+        kind::ASK => ask(&core, peer, &payload).await,
         _ => Err(Fault::found("an unknown request")),
     };
     match answered {
@@ -236,6 +237,10 @@ async fn read_index(core: &Core, payload: &[u8]) -> Result<Bytes, Fault> {
 async fn change(core: &Core, payload: &[u8]) -> Result<Bytes, Fault> {
     let change: Change = decode(payload)?;
     encode(&membership::perform(core, change).await)
+}
+
+async fn ask(core: &Core, peer: NodeId, payload: &[u8]) -> Result<Bytes, Fault> {
+    encode(&core.application.answer(peer, decode(payload)?).await.map_err(Fault::found)?)
 }
 
 fn stopped(error: impl std::error::Error + Send + Sync + 'static) -> Fault {

@@ -15,8 +15,8 @@ use super::{
     kind,
 };
 use crate::{
-    Admission, Config, Entry, Fault, FileMark, Grant, GroupId, JoinRequest, Later, Machine, NodeId, Replica,
-    pki::Authority,
+    Application, Config, Entry, Fault, FileMark, Grant, GroupId, JoinRequest, Later, Machine, NodeId,
+    Replica, pki::Authority,
 };
 
 struct Nothing;
@@ -47,9 +47,13 @@ impl Machine for Nothing {
     }
 }
 
-impl Admission for Nothing {
+impl Application for Nothing {
     fn admit(&self, _: JoinRequest) -> Later<'_, Result<Grant, String>> {
         Box::pin(async { Err("nobody".to_owned()) })
+    }
+
+    fn answer(&self, _: NodeId, question: Bytes) -> Later<'_, Result<Bytes, String>> {
+        Box::pin(async { Ok(question) })
     }
 }
 

@@ -14,7 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use raft::{
-    Admission, Config, Entry, Fault, FileMark, Grant, JoinRequest, Later, Leadership, Machine, Replica, Token,
+    Application, Config, Entry, Fault, FileMark, Grant, JoinRequest, Later, Leadership, Machine, Replica,
+    Token,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -149,7 +150,7 @@ pub struct Doorkeeper {
     open: Mutex<BTreeSet<String>>,
 }
 
-impl Admission for Doorkeeper {
+impl Application for Doorkeeper {
     fn admit(&self, request: JoinRequest) -> Later<'_, Result<Grant, String>> {
         Box::pin(async move {
             let digest = Token::digest_of(&request.secret);
@@ -157,6 +158,15 @@ impl Admission for Doorkeeper {
                 Ok(Grant { secrets: b"the cluster's keys".to_vec() })
             } else {
                 Err("this token is spent or unknown".into())
+            }
+        })
+    }
+
+    fn answer(&self, from: u64, question: Bytes) -> Later<'_, Result<Bytes, String>> {
+        Box::pin(async move {
+            match question.as_ref() {
+                b"" => Err("nothing was asked".into()),
+                asked => Ok([asked, b" from ", from.to_string().as_bytes()].concat().into()),
             }
         })
     }

@@ -2,11 +2,12 @@
 
 mod changes;
 
-use serde_json::json;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 
 use super::commands::MintToken;
 use crate::{
-    cluster::View,
+    cluster::{About, Question, View},
     kernel::{Fault, OrgId, Permission, TokenId},
     store::digest,
     web::{Cx, Fields, Method, Needs, Problem, QueryFields, Reply, Route, value},
@@ -104,6 +105,16 @@ async fn digests(cx: Cx) -> Result<Reply, Problem> {
 async fn show(cx: Cx) -> Result<Reply, Problem> {
     cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
     cx.query().finish()?;
-    let status = serde_json::to_value(cx.cluster.replica().status());
-    Ok(Reply::ok(status.map_err(|error| Fault::new("write the status as JSON", error))?))
+    let status = cx.cluster.replica().status();
+    let asked = status.members.iter().map(|member| cx.cluster.ask::<About>(member.node, &Question::About));
+    let answers = join_all(asked).await;
+    let unwritable = |error| Fault::new("write the status as JSON", error);
+    let mut view = serde_json::to_value(&status).map_err(unwritable)?;
+    let members = view.get_mut("members").and_then(Value::as_array_mut).into_iter().flatten();
+    for (member, answer) in members.zip(answers) {
+        // One that does not answer is listed all the same: it is the one the operator looks for.
+        let about = answer.map_or_else(|why| Ok(json!({ "unknown": why })), serde_json::to_value);
+        member["about"] = about.map_err(unwritable)?;
+    }
+    Ok(Reply::ok(view))
 }

@@ -1,0 +1,68 @@
+//! Questions that members ask each other outside the log: about a node, not about what is replicated.
+//!
+//! A member of another version may not know a question: it says so, and whoever asked goes on without.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::Cluster;
+use crate::store::LEVEL;
+
+/// How long a member may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What one member asks another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Question {
+    /// What it is made of: an [`About`].
+    About,
+}
+
+/// What a node is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Version of its binary.
+    pub version: String,
+    /// Version of its SQLite.
+    pub sqlite_version: String,
+    /// The highest level its binary knows.
+    pub level_max: u32,
+    /// Index of the last entry that its readers see.
+    pub applied_index: u64,
+}
+
+impl About {
+    fn of(cluster: &Cluster) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sqlite_version: rusqlite::version().to_owned(),
+            level_max: LEVEL,
+            applied_index: cluster.replica().applied_index(),
+        }
+    }
+}
+
+impl Cluster {
+    /// Asks a member, this node included; the text says why there is no answer.
+    pub async fn ask<A: DeserializeOwned>(&self, node: u64, question: &Question) -> Result<A, String> {
+        let asked = serde_json::to_vec(question).map_err(|error| error.to_string())?;
+        let answer = self.replica().ask(node, Bytes::from(asked), ANSWER_WITHIN).await?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| format!("node {node} answered something else: {error}"))
+    }
+
+    /// Answers what another member asked.
+    pub fn answer(&self, question: &[u8]) -> Result<Bytes, String> {
+        let question = serde_json::from_slice(question);
+        match question.map_err(|error| format!("this version does not know the question: {error}"))? {
+            Question::About => written(&About::of(self)),
+        }
+    }
+}
+
+fn written(answer: &impl Serialize) -> Result<Bytes, String> {
+    serde_json::to_vec(answer).map(Bytes::from).map_err(|error| error.to_string())
+}
