@@ -10,7 +10,7 @@ use crate::{
     cluster::{Apply, Envelope, Note, Outcome, Remembered, Sent, Trail, recall, remember, store_sent},
     features::audit::{self, Attempt},
     kernel::{Fault, Millis, OrgId, OutboxId, Refusal, from_hex},
-    store::{Stop, Store, Writer, Writers},
+    store::{SealedEntry, Stop, Store, Writer, Writers},
 };
 
 /// What became of an entry.
@@ -29,23 +29,34 @@ pub fn dispatch(
     at: Millis,
     body: &[u8],
 ) -> Result<Dispatched, Fault> {
-    let envelope: Envelope = serde_json::from_slice(body)
-        .map_err(|error| Fault::new(format!("decode the envelope of entry {index}"), error))?;
-    let file = envelope.organization;
-    let Some(writer) = writers.begin(store, file, envelope.create.as_ref())? else {
-        return answered(Outcome::refused(Refusal::NotFound))
-            .map_err(|stop| halted(index, &envelope.kind, stop));
+    let unread =
+        || Fault::found(format!("entry {index} is of a form that this binary does not know; upgrade it"));
+    let sealed = SealedEntry::parse(body).ok_or_else(unread)?;
+    let file = sealed.file;
+    let Some(writer) = writers.begin(store, file, sealed.brings.as_ref().map(|key| (index, key)))? else {
+        return answered(Outcome::refused(Refusal::NotFound)).map_err(|stop| halted(index, "sealed", stop));
     };
     if index <= writer.state().mark {
         // Applied before a crash; whoever waited for it is gone.
         return Ok(Dispatched { reply: Vec::new(), sent_from: None });
     }
+    let envelope = read(store, &sealed).map_err(|fault| Fault::new(format!("open entry {index}"), fault))?;
     writer.raise(file, envelope.level)?;
     let at = at.max(writer.state().at);
     let dispatched =
         apply(writer, &envelope, index, at).map_err(|stop| halted(index, &envelope.kind, stop))?;
     writer.advance(index, at);
     Ok(dispatched)
+}
+
+fn read(store: &Store, sealed: &SealedEntry<'_>) -> Result<Envelope, Fault> {
+    let plain = store.open_entry(sealed)?;
+    let envelope: Envelope =
+        serde_json::from_slice(&plain).map_err(|error| Fault::new("decode its envelope", error))?;
+    if envelope.organization != sealed.file {
+        return Err(Fault::found("its envelope is for another file"));
+    }
+    Ok(envelope)
 }
 
 fn halted(index: u64, kind: &str, stop: Stop) -> Fault {

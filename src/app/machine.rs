@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::dispatch;
 use crate::{
     kernel::{Fault, Millis, OrgId},
-    store::{Mark, Store, WrappedKey},
+    store::{Mark, Store},
 };
 
 /// Our files as consensus sees them.
@@ -86,14 +86,14 @@ impl raft::Machine for FileMachine {
 }
 
 fn to_raft(mark: Mark) -> FileMark {
-    FileMark { name: mark.name(), mark: mark.mark, seal: mark.key.0.into_bytes() }
+    FileMark { name: mark.name(), mark: mark.mark, seal: mark.keys.into_bytes() }
 }
 
 fn from_raft(marks: &[FileMark]) -> Result<Vec<Mark>, Fault> {
     let read = |mark: &FileMark| {
         let file = Mark::file_of(&mark.name)?;
-        let key = WrappedKey(String::from_utf8(mark.seal.clone()).ok()?);
-        Some(Mark { file, mark: mark.mark, key })
+        let keys = String::from_utf8(mark.seal.clone()).ok()?;
+        Some(Mark { file, mark: mark.mark, keys })
     };
     let named =
         |mark: &FileMark| Fault::found(format!("a snapshot names {:?}, which is no file of ours", mark.name));

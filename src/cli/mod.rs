@@ -9,6 +9,7 @@ mod admin;
 mod client;
 mod cluster;
 mod demo;
+mod doctor;
 mod import;
 mod serve;
 mod verify;
@@ -48,6 +49,10 @@ enum Subcommands {
     Import(import::ImportArgs),
     /// Ask a cluster about itself, and let nodes in
     Cluster(cluster::ClusterArgs),
+    /// Look whether a node is set up as it should be
+    Doctor(doctor::DoctorArgs),
+    /// Change what opens a stopped node's keyring
+    Seal(doctor::SealArgs),
 }
 
 /// Runs the command line of this process.
@@ -84,6 +89,8 @@ async fn run(command: Subcommands) -> Result<(), Failure> {
             import::run(args).await.map_err(|what| Failure::new(what, again))
         }
         Subcommands::Cluster(args) => cluster::run(args).await,
+        Subcommands::Doctor(args) => doctor::examined(args),
+        Subcommands::Seal(args) => doctor::sealed(args),
     }
 }
 

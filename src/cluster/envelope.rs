@@ -11,7 +11,7 @@ use crate::{
     store::WrappedKey,
 };
 
-/// A proposed command. Bodies are JSON: readable in the log and in golden files.
+/// A proposed command. Bodies are JSON: readable in golden files, and in the log for whoever holds the file's key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
@@ -36,9 +36,6 @@ pub struct Envelope {
     /// Where the request came from.
     #[serde(default)]
     pub origin: Origin,
-    /// The wrapped key of the file, when this entry creates it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub create: Option<WrappedKey>,
     /// The command.
     pub body: Box<RawValue>,
 }

@@ -133,14 +133,32 @@ impl Cluster {
             fingerprint: ticket.fingerprint.clone(),
             salt: to_hex(&salt),
             origin: ticket.origin.clone(),
-            create: sent.create,
             body: sent.body,
         };
-        let bytes = serde_json::to_vec(&envelope).map_err(unwritable)?;
-        let committed = self.replica.propose(Bytes::from(bytes), WRITE_WITHIN).await?;
+        let plain = serde_json::to_vec(&envelope).map_err(unwritable)?;
+        let Some(sealed) = self.seal(envelope.organization, sent.create.as_ref(), &plain).await? else {
+            return Ok((Outcome::refused(Refusal::NotFound), self.replica.applied_index()));
+        };
+        let committed = self.replica.propose(Bytes::from(sealed), WRITE_WITHIN).await?;
         let outcome = serde_json::from_slice(&committed.reply)
             .map_err(|error| Unanswered::Broken(Fault::new("read an outcome", error)))?;
         Ok((outcome, committed.index))
+    }
+
+    /// Seals an entry under its file's key; `None` when there is no such file.
+    async fn seal(
+        &self,
+        file: OrgId,
+        brings: Option<&WrappedKey>,
+        plain: &[u8],
+    ) -> Result<Option<Vec<u8>>, Unanswered> {
+        let seal = || self.store.seal_entry(file, brings, plain).map_err(|fault| self.halt(fault));
+        if let Some(sealed) = seal()? {
+            return Ok(Some(sealed));
+        }
+        // Perhaps it has only not reached this node yet.
+        self.replica.read_barrier(READ_WITHIN).await?;
+        seal()
     }
 
     /// Runs queries on a view of `file` as fresh as `view` asks; `None` when it does not exist.

@@ -30,6 +30,8 @@ pub struct About {
     pub sqlite_version: String,
     /// The highest level its binary knows.
     pub level_max: u32,
+    /// What opens its keyring: `file`, `credential`, `passphrase`; `data_dir` when it lies there open.
+    pub seal: String,
     /// Index of the last entry that its readers see.
     pub applied_index: u64,
 }
@@ -40,6 +42,7 @@ impl About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             sqlite_version: rusqlite::version().to_owned(),
             level_max: LEVEL,
+            seal: cluster.store().keyring().seal_name().to_owned(),
             applied_index: cluster.replica().applied_index(),
         }
     }

@@ -40,7 +40,10 @@ impl Gatekeeper {
             return Err(turned_away());
         }
         match cluster.propose(&ticket, OrgId::SYSTEM, &SpendToken { digest, node: request.node }).await {
-            Ok(_) => Ok(Grant { secrets: self.keyring.raw().to_vec() }),
+            Ok(_) => {
+                let bundle = self.keyring.bundle().map_err(|fault| fault.to_string())?;
+                Ok(Grant { secrets: bundle.to_vec() })
+            }
             Err(Unanswered::Refused { refusal: Refusal::WrongState { .. }, .. }) => Err(format!(
                 "node {} was removed, and its number is never given again; choose another --node-id",
                 request.node

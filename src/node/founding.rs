@@ -64,7 +64,7 @@ pub(super) async fn open(config: &NodeConfig, folder: &DataFolder, url: String) 
             if config.join.is_some() {
                 tracing::info!("this node is a member already; its join token is not used");
             }
-            let keyring = Arc::new(folder.keyring()?);
+            let keyring = Arc::new(folder.keyring(&config.seal)?);
             start(folder, replica, keyring, false).await
         }
         Way::Found(Founding::Join) => {
@@ -113,8 +113,7 @@ async fn join(config: &NodeConfig, folder: &DataFolder, replica: &raft::Config) 
             Failure::new(format!("node {} did not join: {other}", replica.node), fix)
         }
     })?;
-    let keyring = Keyring::from_raw(grant.secrets)?;
-    keyring.save(&folder.key())?;
+    let keyring = folder.keep(Keyring::from_bundle(&grant.secrets)?, &config.seal)?;
     folder.finish()?;
     Ok(keyring)
 }
@@ -125,7 +124,7 @@ async fn begin(config: &NodeConfig, folder: &DataFolder, replica: raft::Config) 
         None => password::drawn(folder)?,
     };
     folder.begin(Founding::Begin)?;
-    let keyring = Arc::new(Keyring::create(&folder.key())?);
+    let keyring = Arc::new(folder.keep(Keyring::create()?, &config.seal)?);
     let bootstrap = first_entry(&keyring, password).await?;
     let running = start(folder, replica, keyring, true).await?;
     propose(&running.cluster, &bootstrap).await?;

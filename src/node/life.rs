@@ -113,7 +113,7 @@ async fn tokens(cluster: &Cluster) -> Result<Tokens, Failure> {
         match sealed {
             Ok(Some(Some(sealed))) => {
                 let context = founding::seal_context(SIGNING_KEY);
-                let key = zeroize::Zeroizing::new(cluster.store().keyring().unseal(&context, &sealed)?);
+                let key = cluster.store().keyring().unseal(&context, &sealed)?;
                 return Ok(Tokens::new(&key)?);
             }
             Ok(_) if !told => {

@@ -13,6 +13,7 @@
 
 mod admission;
 pub mod config;
+mod doctor;
 mod failure;
 mod folder;
 mod founding;
@@ -22,10 +23,13 @@ mod logging;
 mod password;
 mod server;
 mod signals;
+mod vault;
 
 pub use config::NodeConfig;
+pub use doctor::{Finding, Weight, examine};
 pub use failure::Failure;
-pub use folder::{PASSWORD_FILE, is_member};
+pub use folder::{PASSWORD_FILE, is_member, reseal};
 pub use founding::ADMIN_EMAIL;
 pub use life::{Parent, run};
 pub use signals::Wishes;
+pub use vault::Seal;

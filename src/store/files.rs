@@ -1,7 +1,7 @@
 //! The set of files: where they are, which exist, and who may touch them when.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{
     durable::{read_if_present, write_secret},
+    filekeys::{FileKeys, SealedEntry},
     keyring::{Keyring, WrappedKey},
     marks::Marks,
     readers::Readers,
@@ -34,7 +35,12 @@ pub struct Store {
     pub(super) checkpointing: Mutex<()>,
     readers: Readers,
     writers: Mutex<Writers>,
+    /// The keys of files used lately.
+    keys: Mutex<BTreeMap<FileId, Arc<FileKeys>>>,
 }
+
+/// Each takes about 1 KiB.
+const KEYS_MAX: usize = 4096;
 
 impl Store {
     /// Opens the store in `root`, completing a snapshot installation that a crash cut short.
@@ -53,6 +59,7 @@ impl Store {
             checkpointing: Mutex::default(),
             readers: Readers::default(),
             writers: Mutex::default(),
+            keys: Mutex::default(),
         };
         store.find_unmarked()?;
         Ok(store)
@@ -102,28 +109,73 @@ impl Store {
         self.root.join(file_name(file))
     }
 
-    pub(super) fn wrapped_key(&self, file: FileId) -> Result<Option<WrappedKey>, Fault> {
-        let path = self.path(file).with_extension("key");
-        let bytes = read_if_present(&path)?;
-        Ok(bytes.map(|bytes| WrappedKey(String::from_utf8_lossy(&bytes).trim().to_owned())))
+    /// The keys of a file, if it has any here.
+    pub(super) fn find_keys(&self, file: FileId) -> Result<Option<Arc<FileKeys>>, Fault> {
+        if let Some(keys) = lock(&self.keys).get(&file) {
+            return Ok(Some(Arc::clone(keys)));
+        }
+        let Some(text) = self.key_text(file)? else { return Ok(None) };
+        let keys = Arc::new(FileKeys::read(&self.keyring, file, &text)?);
+        let mut known = lock(&self.keys);
+        if known.len() >= KEYS_MAX {
+            known.clear();
+        }
+        known.insert(file, Arc::clone(&keys));
+        Ok(Some(keys))
     }
 
-    pub(super) fn save_key(&self, file: FileId, key: &WrappedKey) -> Result<(), Fault> {
-        write_secret(&self.path(file).with_extension("key"), format!("{}\n", key.0).as_bytes())
+    /// The keys of an existing file.
+    pub(super) fn keys(&self, file: FileId) -> Result<Arc<FileKeys>, Fault> {
+        let missing = || Fault::found(format!("{}: its key file is missing", self.path(file).display()));
+        self.find_keys(file)?.ok_or_else(missing)
     }
 
-    /// The raw key of an existing file.
-    pub(super) fn key(&self, file: FileId) -> Result<Zeroizing<[u8; 32]>, Fault> {
-        let wrapped = self
-            .wrapped_key(file)?
-            .ok_or_else(|| Fault::found(format!("{}: its key file is missing", self.path(file).display())))?;
-        self.keyring.unwrap_key(file, &wrapped)
+    /// What the key file of `file` says.
+    pub(super) fn key_text(&self, file: FileId) -> Result<Option<String>, Fault> {
+        let bytes = read_if_present(&self.key_path(file))?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Takes in the key that the entry at `since` brings for a file that it creates. After a crash it is there already.
+    pub(super) fn take_first_key(&self, file: FileId, since: u64, key: &WrappedKey) -> Result<(), Fault> {
+        if self.find_keys(file)?.is_none() {
+            let keys = FileKeys::first(&self.keyring, file, since, key)?;
+            write_secret(&self.key_path(file), keys.text().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Seals an entry about `file` for the log; `None` when this node has no key of it and none is brought.
+    pub fn seal_entry(
+        &self,
+        file: FileId,
+        brings: Option<&WrappedKey>,
+        plain: &[u8],
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        let salt = self.keyring.draw()?;
+        match (self.find_keys(file)?, brings) {
+            (Some(keys), _) => keys.seal(&salt, brings, plain).map(Some),
+            (None, Some(key)) => {
+                FileKeys::first(&self.keyring, file, 0, key)?.seal(&salt, brings, plain).map(Some)
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Opens an entry of the log; its file exists.
+    pub fn open_entry(&self, entry: &SealedEntry<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        self.keys(entry.file)?.open(entry)
+    }
+
+    fn key_path(&self, file: FileId) -> PathBuf {
+        self.path(file).with_extension("key")
     }
 
     /// Forgets every open connection. Only under the exclusive gate.
     pub(super) fn close_all(&self) {
         self.readers.close_all();
         lock(&self.writers).close_all();
+        lock(&self.keys).clear();
     }
 
     /// Files created after the last checkpoint have no mark on record: their own says it.

@@ -6,7 +6,8 @@
 //! - one thread writes (apply), each file in one transaction per batch; readers never block it;
 //! - no fsync per commit: the Raft log is the durable record, [`Store::checkpoint`] makes the files
 //!   durable in the background, and the log is purged only below a checkpoint;
-//! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise.
+//! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise, and so is what
+//!   the log says of it.
 //!
 //! Must not know: what the rows mean, HTTP, consensus. Start reading at `files.rs`.
 
@@ -14,6 +15,7 @@ mod banned;
 mod checkpoint;
 mod digest;
 mod durable;
+mod filekeys;
 mod files;
 mod keyring;
 mod marks;
@@ -26,8 +28,9 @@ mod writer;
 
 pub use digest::digest;
 pub use durable::{read_if_present, write_secret};
+pub use filekeys::SealedEntry;
 pub use files::Store;
-pub use keyring::{Keyring, WrappedKey};
+pub use keyring::{Generation, Keep, Keyring, WrappedKey, generation_of};
 pub use migrate::{LEVEL, schema};
 pub use snapshot::Mark;
 pub use stop::Stop;

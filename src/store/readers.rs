@@ -36,7 +36,7 @@ impl Readers {
         let pooled = lock(&self.idle).take(file);
         let connection = match pooled {
             Some(connection) => connection,
-            None => open::for_read(&store.path(file), &*store.key(file)?)?,
+            None => open::for_read(&store.path(file), store.keys(file)?.raw()?)?,
         };
         connection.prepare_cached("BEGIN")?.execute([])?;
         let answer = queries(&connection);

@@ -18,22 +18,21 @@ use sqlite::Access;
 use super::{
     durable::{read_if_present, remove_if_present, sync_folder, write_secret},
     files::{Store, file_name, lock},
-    keyring::WrappedKey,
     marks::Marks,
     open,
     writer::mark_of,
 };
 use crate::kernel::{Fault, FileId, OrgId};
 
-/// A file, where it stands, and its wrapped key.
+/// A file, where it stands, and its wrapped keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// The file.
     pub file: FileId,
     /// Index of the last entry applied.
     pub mark: u64,
-    /// Its wrapped key, which travels with it.
-    pub key: WrappedKey,
+    /// Its wrapped keys, which travel with it: the text of its key file.
+    pub keys: String,
 }
 
 impl Mark {
@@ -59,10 +58,10 @@ struct Install {
 const NOTE: &str = "install.json";
 
 impl Store {
-    /// Every file with its mark and wrapped key, in order.
+    /// Every file with its mark and wrapped keys, in order.
     pub fn marks(&self) -> Result<Vec<Mark>, Fault> {
         let all: Vec<(FileId, u64)> = lock(&self.marks).list().collect();
-        all.into_iter().map(|(file, mark)| Ok(Mark { file, mark, key: self.present_key(file)? })).collect()
+        all.into_iter().map(|(file, mark)| Ok(Mark { file, mark, keys: self.present_keys(file)? })).collect()
     }
 
     /// Writes a consistent, sealed copy of `file` to `to` while writers go on; `None` when it is gone.
@@ -72,13 +71,13 @@ impl Store {
             return Ok(None);
         }
         remove_if_present(to)?;
-        let key = self.key(file)?;
-        let source = open::for_read(&self.path(file), &key)?;
-        let mut copy = sqlite::open(to, &key, Access::Write)?;
+        let keys = self.keys(file)?;
+        let source = open::for_read(&self.path(file), keys.raw()?)?;
+        let mut copy = sqlite::open(to, keys.raw()?, Access::Write)?;
         // One step: the whole copy is of one state of the file.
         Backup::new(&source, &mut copy)?.step(-1)?;
         let mark = mark_of(&copy)?;
-        Ok(Some(Mark { file, mark, key: self.present_key(file)? }))
+        Ok(Some(Mark { file, mark, keys: keys.text() }))
     }
 
     /// Replaces this node's files: `keep` stay, `take` come from `staged`, all others go.
@@ -98,8 +97,8 @@ impl Store {
         Ok(())
     }
 
-    fn present_key(&self, file: FileId) -> Result<WrappedKey, Fault> {
-        self.wrapped_key(file)?.ok_or_else(|| Fault::found(format!("the key of file {file} is missing")))
+    fn present_keys(&self, file: FileId) -> Result<String, Fault> {
+        self.key_text(file)?.ok_or_else(|| Fault::found(format!("the key of file {file} is missing")))
     }
 }
 
@@ -140,7 +139,7 @@ fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
     for extension in ["db-wal", "db-shm"] {
         remove_if_present(&to.with_extension(extension))?;
     }
-    write_secret(&to.with_extension("key"), format!("{}\n", mark.key.0).as_bytes())?;
+    write_secret(&to.with_extension("key"), mark.keys.as_bytes())?;
     fs::rename(&from, &to).map_err(|error| Fault::new(format!("take {}", to.display()), error))
 }
 

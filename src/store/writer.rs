@@ -41,20 +41,21 @@ pub struct Writers {
 const OPEN_MAX: usize = 48;
 
 impl Writers {
-    /// The file with its transaction begun; `None` when it does not exist and no key is given to create it.
+    /// The file with its transaction begun; `None` when it does not exist and the entry brings no key to create it:
+    /// its index and that key.
     pub fn begin(
         &mut self,
         store: &Store,
         file: FileId,
-        create: Option<&WrappedKey>,
+        create: Option<(u64, &WrappedKey)>,
     ) -> Result<Option<&mut Writer>, Fault> {
         self.clock += 1;
         let writer = match self.open.entry(file) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(place) => {
                 if !store.exists(file) {
-                    let Some(key) = create else { return Ok(None) };
-                    store.save_key(file, key)?;
+                    let Some((since, key)) = create else { return Ok(None) };
+                    store.take_first_key(file, since, key)?;
                 }
                 place.insert(Writer::open(store, file)?)
             }
@@ -100,7 +101,7 @@ impl Writers {
 
 impl Writer {
     fn open(store: &Store, file: FileId) -> Result<Self, Fault> {
-        let connection = open::for_apply(&store.path(file), &*store.key(file)?)?;
+        let connection = open::for_apply(&store.path(file), store.keys(file)?.raw()?)?;
         let state = read_state(&connection)?;
         let marked = store.mark(file);
         if state.mark < marked {

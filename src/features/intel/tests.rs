@@ -36,7 +36,7 @@ impl World {
         let key = store.keyring().mint(ORG).unwrap();
         store
             .write(|store, writers| {
-                let writer = writers.begin(store, ORG, Some(&key))?.unwrap();
+                let writer = writers.begin(store, ORG, Some((1, &key)))?.unwrap();
                 writer.raise(ORG, LEVEL)?;
                 writer.connection().execute(PROFILE, (ORG.to_string(), plan)).unwrap();
                 writer.connection().execute(ANALYST, [USER.to_string()]).unwrap();
@@ -60,10 +60,10 @@ impl World {
             fingerprint: String::new(),
             salt: "00".repeat(32),
             origin: Origin::default(),
-            create: None,
             body: to_raw_value(command).unwrap(),
         };
-        let body = serde_json::to_vec(&envelope).unwrap();
+        let plain = serde_json::to_vec(&envelope).unwrap();
+        let body = self.store.seal_entry(ORG, None, &plain).unwrap().unwrap();
         let index = self.index;
         let reply = self.store.write(|store, writers| {
             let dispatched = dispatch(store, writers, index, AT, &body)?;

@@ -56,10 +56,10 @@ impl World {
             fingerprint: String::new(),
             salt: "00".repeat(32),
             origin: Origin::default(),
-            create: Some(self.key.clone()),
             body: to_raw_value(command).unwrap(),
         };
-        let body = serde_json::to_vec(&envelope).unwrap();
+        let plain = serde_json::to_vec(&envelope).unwrap();
+        let body = self.store.seal_entry(OrgId::SYSTEM, Some(&self.key), &plain).unwrap().unwrap();
         let reply = self.store.write(|store, writers| {
             let dispatched = dispatch(store, writers, index, at, &body)?;
             writers.commit(store)?;

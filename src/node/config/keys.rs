@@ -40,6 +40,9 @@ pub const KEYS: &[Key] = &[
     key("zone", "a name of up to 64 characters", |config, text| {
         put(&mut config.zone, nonempty(text).filter(|text| text.chars().count() <= 64)?.to_owned())
     }),
+    key("seal", "data_dir, file:PATH, credential:NAME, passphrase:PATH or passphrase", |config, text| {
+        put(&mut config.seal, text.trim().parse().ok()?)
+    }),
     key("stabilization_ms", "a number from 0 to 3600000", |config, text| {
         put(&mut config.stabilization, ms(text, 0, 3_600_000)?)
     }),

@@ -11,7 +11,7 @@ use std::{
 
 pub use keys::{KEYS, Key};
 
-use super::Failure;
+use super::{Failure, Seal};
 
 /// How a node runs. What each key means is in [`KEYS`], and in `packaging/threatflow.toml`.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub struct NodeConfig {
     pub node_id: u64,
     /// Where this node stands, as its operator calls it.
     pub zone: String,
+    /// What opens the keyring.
+    pub seal: Seal,
     /// How long a joiner keeps up before it votes, once there are three voters.
     pub stabilization: Duration,
     /// A one-time token: join that cluster instead of beginning one.
@@ -73,6 +75,7 @@ impl Default for NodeConfig {
             api_url: None,
             node_id: 1,
             zone: String::new(),
+            seal: Seal::DataDir,
             stabilization: Duration::from_secs(10),
             join: None,
             admin_password_file: None,

@@ -12,7 +12,7 @@ use threatflow::{
         audit::verify_chain,
         quotas::{Plan, Resource},
     },
-    kernel::{Actor, Millis, OrgId, Origin, RequestId, Role, UserId},
+    kernel::{Actor, Millis, OrgId, Origin, Refusal, RequestId, Role, UserId},
     store::{Keyring, LEVEL, Store, WrappedKey},
 };
 use uuid::Uuid;
@@ -155,11 +155,12 @@ impl World {
             fingerprint: proposal.fingerprint,
             salt: format!("{:064x}", self.index),
             origin: Origin::default(),
-            create: proposal.create,
             body: RawValue::from_string(proposal.body.clone())
                 .unwrap_or_else(|error| panic!("{error}: {}", proposal.body)),
         };
-        let (index, at, entry) = (self.index, Millis(self.at), serde_json::to_vec(&envelope).unwrap());
+        let (index, at, plain) = (self.index, Millis(self.at), serde_json::to_vec(&envelope).unwrap());
+        let sealed = self.store.seal_entry(proposal.file, proposal.create.as_ref(), &plain).unwrap();
+        let Some(entry) = sealed else { return Outcome::refused(Refusal::NotFound) };
         let reply = self.store.write(|store, writers| {
             let dispatched = dispatch(store, writers, index, at, &entry)?;
             writers.commit(store)?;
