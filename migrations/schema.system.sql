@@ -43,6 +43,13 @@ CREATE TABLE identity_users (
     version       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE keys_generations (
+    generation INTEGER PRIMARY KEY,
+    step       TEXT NOT NULL,  -- wanted, active, settled
+    at_ms      INTEGER NOT NULL,
+    digest     TEXT
+) STRICT;
+
 CREATE TABLE membership_retired (
     node       INTEGER PRIMARY KEY,
     retired_ms INTEGER NOT NULL
@@ -58,6 +65,11 @@ CREATE TABLE membership_tokens (
     digest     BLOB NOT NULL UNIQUE,
     expires_ms INTEGER NOT NULL,
     spent_ms   INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE organizations_erased (
+    id    TEXT PRIMARY KEY,
+    at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE organizations_registry (

@@ -4,7 +4,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     cluster::{Apply, Command, ForgetSent, Kind, PruneReplies, Trail},
-    features::{access, identity, intel, membership, organizations, quotas},
+    features::{access, identity, intel, keys, membership, organizations, quotas},
     kernel::Fault,
     store::Stop,
 };
@@ -34,6 +34,9 @@ pub const COMMANDS: &[Entry] = &[
     entry::<organizations::Update>(),
     entry::<organizations::ChangePlan>(),
     entry::<organizations::Project>(),
+    entry::<organizations::Erase>(),
+    entry::<organizations::Destroy>(),
+    entry::<organizations::Orphan>(),
     entry::<identity::CreateUser>(),
     entry::<identity::OpenSession>(),
     entry::<identity::RefuseLogin>(),
@@ -44,6 +47,9 @@ pub const COMMANDS: &[Entry] = &[
     entry::<membership::MintToken>(),
     entry::<membership::SpendToken>(),
     entry::<membership::RequestChange>(),
+    entry::<membership::Reseal>(),
+    entry::<keys::Rotate>(),
+    entry::<keys::Advance>(),
 ];
 
 /// Finds a command by the name and version that stand in the log.

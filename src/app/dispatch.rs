@@ -19,6 +19,8 @@ pub struct Dispatched {
     pub reply: Vec<u8>,
     /// The file whose outbox it filled.
     pub sent_from: Option<OrgId>,
+    /// The file is to go.
+    destroyed: bool,
 }
 
 /// Applies the entry at `index` with the leader's stamp `at`. Leaves the file's transaction open.
@@ -38,14 +40,18 @@ pub fn dispatch(
     };
     if index <= writer.state().mark {
         // Applied before a crash; whoever waited for it is gone.
-        return Ok(Dispatched { reply: Vec::new(), sent_from: None });
+        return Ok(Dispatched { reply: Vec::new(), sent_from: None, destroyed: false });
     }
     let envelope = read(store, &sealed).map_err(|fault| Fault::new(format!("open entry {index}"), fault))?;
     writer.raise(file, envelope.level)?;
     let at = at.max(writer.state().at);
     let dispatched =
         apply(writer, &envelope, index, at).map_err(|stop| halted(index, &envelope.kind, stop))?;
-    writer.advance(index, at);
+    if dispatched.destroyed {
+        writers.destroy(store, file)?;
+    } else {
+        writer.advance(index, at);
+    }
     Ok(dispatched)
 }
 
@@ -95,12 +101,13 @@ fn apply(writer: &Writer, envelope: &Envelope, index: u64, at: Millis) -> Result
     let mut cx = Apply::new(tx, at, envelope.organization, &envelope.actor, envelope.request);
     writer.savepoint()?;
     let verdict = (command.run)(&mut cx, envelope.body.get());
+    let destroyed = verdict.is_ok() && cx.is_destroyed();
     let (notes, sent) = cx.finish();
     let outcome = settle(writer, &attempt, command.trail, verdict, notes, &sent)?;
     let done = answered(outcome)?;
     remember(tx, at, envelope.request, &envelope.fingerprint, &done.reply)?;
     let sent_from = (!sent.is_empty()).then_some(envelope.organization);
-    Ok(Dispatched { sent_from, ..done })
+    Ok(Dispatched { sent_from, destroyed, ..done })
 }
 
 /// Keeps what was written, or takes it back; either way the attempt is on the trail.
@@ -136,5 +143,5 @@ fn settle(
 }
 
 fn answered(outcome: Outcome) -> Result<Dispatched, Stop> {
-    Ok(Dispatched { reply: serde_json::to_vec(&outcome)?, sent_from: None })
+    Ok(Dispatched { reply: serde_json::to_vec(&outcome)?, sent_from: None, destroyed: false })
 }

@@ -16,7 +16,7 @@ use tokio::{
 use super::routes::State;
 use crate::{
     cluster::{Cluster, PruneReplies, Ticket, Unanswered},
-    features::quotas,
+    features::{keys, quotas},
     kernel::{DAY_MS, OrgId, RequestId},
     web::now,
 };
@@ -33,6 +33,8 @@ const OUTBOX_EVERY: Duration = Duration::from_secs(1);
 const CALLS_EVERY: Duration = Duration::from_secs(1);
 /// How often files are measured and old replies forgotten.
 const UPKEEP_EVERY: Duration = Duration::from_mins(1);
+/// How often a rotation of the cluster key is looked at.
+const ROTATION_EVERY: Duration = Duration::from_millis(500);
 /// Replies forgotten in one entry.
 const PRUNE_MAX: u32 = 5_000;
 
@@ -44,7 +46,8 @@ impl Jobs {
     }
 }
 
-/// Starts every job. All but the counting of calls run on the leader only.
+/// Starts every job. All but the counting of calls, and each node's own part in a rotation of keys, run on the leader
+/// only.
 pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>) -> Jobs {
     let (stop, _) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -54,6 +57,7 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>) -> Jobs {
         async move { meter.flush().await }
     }));
     tasks.spawn(deliver(cluster.clone(), sent_from));
+    tasks.spawn(rotate(cluster.clone()));
     tasks.spawn(upkeep(cluster));
     Jobs { tasks, stop }
 }
@@ -88,6 +92,22 @@ async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
         }
         term_seen = if failed.is_empty() { term } else { term_seen };
         sent_from.send_modify(|waiting| waiting.append(&mut failed));
+    }
+}
+
+/// Every node follows a rotation of the cluster key; the leader leads it.
+async fn rotate(cluster: Cluster) {
+    let mut ticks = interval(ROTATION_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut done = keys::jobs::follow(&cluster).await;
+        if done.is_ok() && led_term(&cluster).is_some() {
+            done = keys::jobs::lead(&cluster).await;
+        }
+        if let Err(error) = done {
+            tracing::debug!(?error, "the rotation of the cluster key is put off");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     features::{
         audit, identity,
         identity::{PasswordPool, Recogniser, Tokens},
-        intel, membership, organizations,
+        intel, keys, membership, organizations,
         quotas::{self, calls::CallMeter},
     },
     web::{self, Frame, Route, Router},
@@ -51,6 +51,7 @@ fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
         intel::http::routes(),
         audit::http::routes(),
         membership::http::routes(),
+        keys::http::routes(),
     ]
     .concat();
     routes.push(web::openapi::route(&routes));

@@ -83,6 +83,7 @@ pub struct Apply<'a> {
     pub request: RequestId,
     notes: Vec<Note>,
     sent: Vec<(OutboxId, Sent)>,
+    destroyed: bool,
 }
 
 impl<'a> Apply<'a> {
@@ -94,7 +95,7 @@ impl<'a> Apply<'a> {
         actor: &'a Actor,
         request: RequestId,
     ) -> Self {
-        Self { tx, at, organization, actor, request, notes: Vec::new(), sent: Vec::new() }
+        Self { tx, at, organization, actor, request, notes: Vec::new(), sent: Vec::new(), destroyed: false }
     }
 
     /// Says what the command's audit event is about; `changes` without personal data.
@@ -130,10 +131,34 @@ impl<'a> Apply<'a> {
         actor: Actor,
         command: &C,
     ) -> Result<OutboxId, Stop> {
+        Ok(self.post(Sent::new(to, create, actor, command)?))
+    }
+
+    /// As [`Apply::send`], to a file that may be destroyed meanwhile: then the effect has arrived, too.
+    pub fn send_to_living<C: Command>(
+        &mut self,
+        to: OrgId,
+        actor: Actor,
+        command: &C,
+    ) -> Result<OutboxId, Stop> {
+        Ok(self.post(Sent { may_be_gone: true, ..Sent::new(to, None, actor, command)? }))
+    }
+
+    fn post(&mut self, sent: Sent) -> OutboxId {
         let ordinal = self.sent.len();
         let id = OutboxId(derived_id(self.request.0, &format!("outbox-{ordinal}")));
-        self.sent.push((id, Sent::new(to, create, actor, command)?));
-        Ok(id)
+        self.sent.push((id, sent));
+        id
+    }
+
+    /// The file goes, with its key, when this command is kept: nothing else in it matters any more.
+    pub fn destroy(&mut self) {
+        self.destroyed = true;
+    }
+
+    /// Whether the file goes.
+    pub fn is_destroyed(&self) -> bool {
+        self.destroyed
     }
 
     /// Runs `queries` or verbs of another slice in the same transaction, and hands over what was noted.

@@ -54,6 +54,9 @@ pub struct Sent {
     pub kind: String,
     /// The version of the body's shape.
     pub version: u32,
+    /// The file may be destroyed before it comes: then it has arrived, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_gone: bool,
     /// The command.
     pub body: Box<RawValue>,
 }
@@ -67,7 +70,15 @@ impl Sent {
         command: &C,
     ) -> serde_json::Result<Self> {
         let body = serde_json::value::to_raw_value(command)?;
-        Ok(Self { to, create, actor, kind: C::KIND.name.to_owned(), version: C::KIND.version, body })
+        Ok(Self {
+            to,
+            create,
+            actor,
+            kind: C::KIND.name.to_owned(),
+            version: C::KIND.version,
+            may_be_gone: false,
+            body,
+        })
     }
 }
 

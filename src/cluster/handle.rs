@@ -7,7 +7,7 @@ use raft::{GroupId, Leadership, Replica, Unavailable};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, watch};
 
-use super::{Answer, Command, Envelope, Outcome, Sent, Ticket};
+use super::{Answer, Command, Envelope, Outcome, Sent, Ticket, keys::Mints};
 use crate::{
     kernel::{Fault, OrgId, Refusal, to_hex},
     store::{LEVEL, Store, WrappedKey},
@@ -63,6 +63,7 @@ pub struct Cluster {
     replica: Replica,
     store: Arc<Store>,
     halt: mpsc::UnboundedSender<String>,
+    mints: Arc<Mints>,
 }
 
 /// How long a proposal may take before its outcome is called unknown.
@@ -73,7 +74,7 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 impl Cluster {
     /// A handle; a fault met on the way is sent to `halt`, whose owner stops the node.
     pub fn new(replica: Replica, store: Arc<Store>, halt: mpsc::UnboundedSender<String>) -> Self {
-        Self { replica, store, halt }
+        Self { replica, store, halt, mints: Arc::default() }
     }
 
     /// The consensus beneath.
@@ -84,6 +85,10 @@ impl Cluster {
     /// The files beneath.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    pub(super) fn mints(&self) -> &Arc<Mints> {
+        &self.mints
     }
 
     /// Whether this node leads, now and later.

@@ -11,6 +11,7 @@
 mod command;
 mod envelope;
 mod handle;
+mod keys;
 mod outbox;
 mod outcome;
 mod question;
@@ -20,7 +21,8 @@ mod ticket;
 pub use command::{Apply, Command, Kind, Note, Trail};
 pub use envelope::{Envelope, Sent};
 pub use handle::{Cluster, Unanswered, View};
-pub use outbox::{Delivered, ForgetSent, pending, store_sent};
+pub use keys::{KeyReport, KeyText, MintedKey};
+pub use outbox::{Delivered, ForgetSent, pending, pending_since, store_sent};
 pub use outcome::{Answer, Outcome};
 pub use question::{About, Question};
 pub use raft::ChangeError;

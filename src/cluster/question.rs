@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Cluster;
-use crate::store::LEVEL;
+use super::{Cluster, KeyText};
+use crate::store::{Generation, LEVEL};
 
 /// How long a member may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The same where it has to write and sync its files first.
+const WORK_WITHIN: Duration = Duration::from_mins(1);
 
 /// What one member asks another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,6 +21,20 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub enum Question {
     /// What it is made of: an [`About`].
     About,
+    /// How far it is with the cluster keys: a [`KeyReport`](super::KeyReport).
+    Keys,
+    /// To take a cluster key in, durably: a [`KeyReport`](super::KeyReport).
+    TakeKey {
+        /// Its generation.
+        generation: Generation,
+        /// The key.
+        key: KeyText,
+    },
+    /// To cut its log up to an entry: a [`KeyReport`](super::KeyReport).
+    CutLog {
+        /// Index of that entry.
+        index: u64,
+    },
 }
 
 /// What a node is made of.
@@ -52,16 +68,26 @@ impl Cluster {
     /// Asks a member, this node included; the text says why there is no answer.
     pub async fn ask<A: DeserializeOwned>(&self, node: u64, question: &Question) -> Result<A, String> {
         let asked = serde_json::to_vec(question).map_err(|error| error.to_string())?;
-        let answer = self.replica().ask(node, Bytes::from(asked), ANSWER_WITHIN).await?;
+        let within = if matches!(question, Question::CutLog { .. }) { WORK_WITHIN } else { ANSWER_WITHIN };
+        let answer = self.replica().ask(node, Bytes::from(asked), within).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| format!("node {node} answered something else: {error}"))
     }
 
     /// Answers what another member asked.
-    pub fn answer(&self, question: &[u8]) -> Result<Bytes, String> {
+    pub async fn answer(&self, question: &[u8]) -> Result<Bytes, String> {
         let question = serde_json::from_slice(question);
         match question.map_err(|error| format!("this version does not know the question: {error}"))? {
             Question::About => written(&About::of(self)),
+            Question::Keys => written(&self.key_report()),
+            Question::TakeKey { generation, key } => {
+                self.take_key(generation, &key)?;
+                written(&self.key_report())
+            }
+            Question::CutLog { index } => {
+                self.cut_log(index).await?;
+                written(&self.key_report())
+            }
         }
     }
 }

@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use crate::{
     cluster::{Cluster, Ticket, Unanswered, View},
-    features::membership::{SpendToken, knows_token},
+    features::{
+        keys,
+        membership::{SpendToken, knows_token},
+    },
     kernel::{OrgId, Refusal, RequestId, from_hex},
     store::Keyring,
 };
@@ -38,6 +41,12 @@ impl Gatekeeper {
         let ticket = self.ticket(&digest, &request);
         if !known(cluster, &digest).await? {
             return Err(turned_away());
+        }
+        let rotating = cluster.read(&View::Strong, OrgId::SYSTEM, keys::rotating).await;
+        if rotating.map_err(|reason| unavailable(&reason))?.unwrap_or_default() {
+            return Err(
+                "the cluster key is being rotated; try again in a minute with the same token".to_owned()
+            );
         }
         match cluster.propose(&ticket, OrgId::SYSTEM, &SpendToken { digest, node: request.node }).await {
             Ok(_) => {
@@ -74,7 +83,7 @@ impl raft::Application for Gatekeeper {
     fn answer(&self, _from: NodeId, question: Bytes) -> Later<'_, Result<Bytes, String>> {
         Box::pin(async move {
             let cluster = self.cluster.get().ok_or("this member is starting; try again in a moment")?;
-            cluster.answer(&question)
+            cluster.answer(&question).await
         })
     }
 }

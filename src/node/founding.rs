@@ -25,7 +25,7 @@ use crate::{
     cluster::{Cluster, Ticket, Unanswered},
     features::{
         identity::{self, NewUser},
-        membership::Bootstrap,
+        membership::{self, Bootstrap},
     },
     kernel::{Fault, OrgId, RequestId, Role, Secret, UserId, to_hex},
     store::{Keyring, Store},
@@ -159,7 +159,7 @@ async fn first_entry(keyring: &Arc<Keyring>, password: Secret<String>) -> Result
     let hashed = tokio::task::spawn_blocking(move || identity::hash_password(&password)).await;
     let hash = hashed.map_err(|error| Fault::new("hash the first password", error))??;
     let signing = zeroize::Zeroizing::new(identity::mint_signing_key()?);
-    let sealed = keyring.seal(&seal_context(SIGNING_KEY), &signing)?;
+    let sealed = keyring.seal(&membership::seal_context(SIGNING_KEY), &signing)?;
     let admin = NewUser {
         id: UserId(Uuid::now_v7()),
         email: ADMIN_EMAIL.to_owned(),
@@ -169,11 +169,6 @@ async fn first_entry(keyring: &Arc<Keyring>, password: Secret<String>) -> Result
         password_hash: Some(hash),
     };
     Ok(Bootstrap { admin, secrets: BTreeMap::from([(SIGNING_KEY.to_owned(), to_hex(&sealed))]) })
-}
-
-/// What a shared secret is sealed under.
-pub(super) fn seal_context(name: &str) -> String {
-    format!("secret:{name}")
 }
 
 async fn propose(cluster: &Cluster, bootstrap: &Bootstrap) -> Result<(), Failure> {

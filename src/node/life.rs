@@ -112,7 +112,7 @@ async fn tokens(cluster: &Cluster) -> Result<Tokens, Failure> {
             cluster.read(&View::Local, OrgId::SYSTEM, |tx| membership::secret(tx, SIGNING_KEY)).await;
         match sealed {
             Ok(Some(Some(sealed))) => {
-                let context = founding::seal_context(SIGNING_KEY);
+                let context = membership::seal_context(SIGNING_KEY);
                 let key = cluster.store().keyring().unseal(&context, &sealed)?;
                 return Ok(Tokens::new(&key)?);
             }

@@ -106,6 +106,17 @@ impl FileKeys {
         format!("{keys}file {}\n", self.on_disk)
     }
 
+    /// Wraps under the active cluster key what is wrapped under an older one; whether anything was.
+    pub(super) fn rewrap(&mut self, keyring: &Keyring) -> Result<bool, Fault> {
+        let active = keyring.active();
+        let mut any = false;
+        for key in self.keys.values_mut().filter(|key| key.wrapped.generation() != Some(active)) {
+            key.wrapped = keyring.wrap(self.file, &key.raw)?;
+            any = true;
+        }
+        Ok(any)
+    }
+
     /// What opens the pages on disk.
     pub(super) fn raw(&self) -> Result<&[u8; 32], Fault> {
         self.numbered(self.on_disk).map(|key| &*key.raw)

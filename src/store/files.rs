@@ -4,13 +4,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use super::{
+    destroy,
     durable::{read_if_present, write_secret},
     filekeys::{FileKeys, SealedEntry},
     keyring::{Keyring, WrappedKey},
@@ -33,10 +37,12 @@ pub struct Store {
     pub(super) overgrown: Mutex<BTreeSet<FileId>>,
     /// One checkpoint of a file at a time: two would make the second report busy and sync nothing.
     pub(super) checkpointing: Mutex<()>,
-    readers: Readers,
+    pub(super) readers: Readers,
     writers: Mutex<Writers>,
     /// The keys of files used lately.
-    keys: Mutex<BTreeMap<FileId, Arc<FileKeys>>>,
+    pub(super) keys: Mutex<BTreeMap<FileId, Arc<FileKeys>>>,
+    /// Every key of a file is wrapped under this generation or a newer one.
+    rewrapped: AtomicU32,
 }
 
 /// Each takes about 1 KiB.
@@ -49,6 +55,7 @@ impl Store {
         fs::create_dir_all(&tenants)
             .map_err(|error| Fault::new(format!("create {}", tenants.display()), error))?;
         snapshot::complete(root)?;
+        let destroyed = destroy::complete(root)?;
         let store = Self {
             root: root.to_owned(),
             keyring,
@@ -60,7 +67,11 @@ impl Store {
             readers: Readers::default(),
             writers: Mutex::default(),
             keys: Mutex::default(),
+            rewrapped: AtomicU32::new(0),
         };
+        for file in destroyed {
+            lock(&store.marks).remove(file);
+        }
         store.find_unmarked()?;
         Ok(store)
     }
@@ -139,9 +150,31 @@ impl Store {
     /// Takes in the key that the entry at `since` brings for a file that it creates. After a crash it is there already.
     pub(super) fn take_first_key(&self, file: FileId, since: u64, key: &WrappedKey) -> Result<(), Fault> {
         if self.find_keys(file)?.is_none() {
-            let keys = FileKeys::first(&self.keyring, file, since, key)?;
+            let mut keys = FileKeys::first(&self.keyring, file, since, key)?;
+            keys.rewrap(&self.keyring)?;
             write_secret(&self.key_path(file), keys.text().as_bytes())?;
         }
+        Ok(())
+    }
+
+    /// Whether every key of a file is wrapped under the active cluster key.
+    pub fn is_rewrapped(&self) -> bool {
+        self.rewrapped.load(Ordering::SeqCst) >= self.keyring.active()
+    }
+
+    /// Wraps every key of a file under the active cluster key.
+    pub fn rewrap(&self) -> Result<(), Fault> {
+        let active = self.keyring.active();
+        for file in self.list() {
+            let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(text) = self.key_text(file)? else { continue };
+            let mut keys = FileKeys::read(&self.keyring, file, &text)?;
+            if keys.rewrap(&self.keyring)? {
+                write_secret(&self.key_path(file), keys.text().as_bytes())?;
+                lock(&self.keys).remove(&file);
+            }
+        }
+        self.rewrapped.store(active, Ordering::SeqCst);
         Ok(())
     }
 
@@ -176,6 +209,7 @@ impl Store {
         self.readers.close_all();
         lock(&self.writers).close_all();
         lock(&self.keys).clear();
+        self.rewrapped.store(0, Ordering::SeqCst);
     }
 
     /// Files created after the last checkpoint have no mark on record: their own says it.

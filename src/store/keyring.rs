@@ -23,6 +23,13 @@ use crate::kernel::{Fault, FileId, from_hex, to_hex};
 #[serde(transparent)]
 pub struct WrappedKey(pub String);
 
+impl WrappedKey {
+    /// The generation of the cluster key that wraps it.
+    pub fn generation(&self) -> Option<Generation> {
+        generation_of(&from_hex(self.0.get(..2 * GENERATION_BYTES)?)?)
+    }
+}
+
 /// Where a node keeps its keyring, sealed in a way that only it knows.
 pub trait Keep: Send + Sync + 'static {
     /// What seals it, in a word; `data_dir` when nothing does.

@@ -41,6 +41,10 @@ impl Marks {
         self.by_file.insert(file, mark);
     }
 
+    pub(super) fn remove(&mut self, file: FileId) {
+        self.by_file.remove(&file);
+    }
+
     pub(super) fn list(&self) -> impl Iterator<Item = (FileId, u64)> + '_ {
         self.by_file.iter().map(|(file, mark)| (*file, *mark))
     }

@@ -13,6 +13,7 @@
 
 mod banned;
 mod checkpoint;
+mod destroy;
 mod digest;
 mod durable;
 mod filekeys;

@@ -41,10 +41,15 @@ impl Readers {
         connection.prepare_cached("BEGIN")?.execute([])?;
         let answer = queries(&connection);
         // A connection whose view cannot be ended is dropped, not pooled: it would pin the log.
-        if connection.prepare_cached("COMMIT")?.execute([]).is_ok() {
+        // Nor is one of a file that was destroyed meanwhile.
+        if connection.prepare_cached("COMMIT")?.execute([]).is_ok() && store.exists(file) {
             lock(&self.idle).give(file, connection);
         }
         answer
+    }
+
+    pub(super) fn close(&self, file: FileId) {
+        lock(&self.idle).by_use.retain(|_, (of, _)| *of != file);
     }
 
     pub(super) fn close_all(&self) {

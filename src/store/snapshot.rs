@@ -61,7 +61,13 @@ impl Store {
     /// Every file with its mark and wrapped keys, in order.
     pub fn marks(&self) -> Result<Vec<Mark>, Fault> {
         let all: Vec<(FileId, u64)> = lock(&self.marks).list().collect();
-        all.into_iter().map(|(file, mark)| Ok(Mark { file, mark, keys: self.present_keys(file)? })).collect()
+        let here = |(file, mark)| match self.key_text(file)? {
+            Some(keys) => Ok(Some(Mark { file, mark, keys })),
+            // Destroyed since the list was made.
+            None if !self.exists(file) => Ok(None),
+            None => Err(Fault::found(format!("the key of file {file} is missing"))),
+        };
+        all.into_iter().filter_map(|entry| here(entry).transpose()).collect()
     }
 
     /// Writes a consistent, sealed copy of `file` to `to` while writers go on; `None` when it is gone.
@@ -95,10 +101,6 @@ impl Store {
         lock(&self.dirty).clear();
         lock(&self.overgrown).clear();
         Ok(())
-    }
-
-    fn present_keys(&self, file: FileId) -> Result<String, Fault> {
-        self.key_text(file)?.ok_or_else(|| Fault::found(format!("the key of file {file} is missing")))
     }
 }
 

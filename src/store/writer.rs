@@ -85,6 +85,12 @@ impl Writers {
         Ok(())
     }
 
+    /// Destroys `file` and its keys; what was not committed of it goes with it.
+    pub fn destroy(&mut self, store: &Store, file: FileId) -> Result<(), Fault> {
+        self.open.remove(&file);
+        store.destroy(file)
+    }
+
     /// Closes every file; what was not committed is taken back.
     pub(super) fn close_all(&mut self) {
         self.open.clear();

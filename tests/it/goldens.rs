@@ -16,7 +16,7 @@ use serde_json::Value;
 use threatflow::{
     app::commands::COMMANDS,
     cluster::{Command, Envelope, ForgetSent, PruneReplies},
-    features::{identity, intel, membership, organizations, quotas},
+    features::{identity, intel, keys, membership, organizations, quotas},
     kernel::{OrgId, from_hex, to_hex},
     store::{Keyring, SealedEntry, Store, schema},
 };
@@ -50,6 +50,12 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<membership::MintToken>(),
         known::<membership::SpendToken>(),
         known::<membership::RequestChange>(),
+        known::<membership::Reseal>(),
+        known::<keys::Rotate>(),
+        known::<keys::Advance>(),
+        known::<organizations::Erase>(),
+        known::<organizations::Destroy>(),
+        known::<organizations::Orphan>(),
     ])
 }
 

@@ -18,6 +18,7 @@ mod bad_input;
 mod cluster;
 mod goldens;
 mod intel;
+mod keys;
 mod matrix;
 mod membership;
 mod openapi;

@@ -9,8 +9,8 @@ use super::queries;
 use crate::{
     cluster::{Apply, Command, Kind},
     features::identity::{self, NewUser},
-    kernel::{DAY_MS, Fault, Millis, Permission, Refusal, TokenId, from_hex},
-    store::Stop,
+    kernel::{DAY_MS, Fault, Millis, Permission, Refusal, TokenId, from_hex, to_hex},
+    store::{Generation, Keyring, Stop, generation_of},
 };
 
 /// The cluster begins: its first administrator and its secrets. Creates the system file.
@@ -142,6 +142,49 @@ impl Command for RequestChange {
     }
 }
 
+/// What a shared secret is sealed under.
+pub fn seal_context(name: &str) -> String {
+    format!("secret:{name}")
+}
+
+/// Secrets that the nodes share are sealed under another cluster key.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reseal {
+    /// Name to sealed value (hexadecimal).
+    pub secrets: BTreeMap<String, String>,
+}
+
+impl Command for Reseal {
+    const KIND: Kind = Kind::new("membership.reseal", 1);
+    const NEEDS: Permission = Permission::SystemOnly;
+    type Reply = ();
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
+        for (name, text) in &self.secrets {
+            cx.tx.prepare_cached(RESEAL)?.execute((name, bytes(text)?))?;
+        }
+        cx.note("cluster", cx.organization, json!({ "resealed": self.secrets.keys().collect::<Vec<_>>() }));
+        Ok(())
+    }
+}
+
+/// The command that seals under `generation` what of `secrets` is sealed under another; `None` when nothing is.
+pub fn resealed(
+    keyring: &Keyring,
+    generation: Generation,
+    secrets: BTreeMap<String, Vec<u8>>,
+) -> Result<Option<Reseal>, Fault> {
+    let mut fresh = BTreeMap::new();
+    for (name, sealed) in secrets {
+        if generation_of(&sealed) != Some(generation) {
+            let context = seal_context(&name);
+            let plain = keyring.unseal(&context, &sealed)?;
+            fresh.insert(name, to_hex(&keyring.seal(&context, &plain)?));
+        }
+    }
+    Ok((!fresh.is_empty()).then_some(Reseal { secrets: fresh }))
+}
+
 /// Numbers of nodes fit: the edge takes no larger ones.
 pub(super) fn number(node: u64) -> Result<i64, Fault> {
     i64::try_from(node).map_err(|error| Fault::new("store the number of a node", error))
@@ -153,6 +196,7 @@ fn bytes(text: &str) -> Result<Vec<u8>, Fault> {
 }
 
 const INSERT_SECRET: &str = "INSERT INTO membership_secrets (name, sealed) VALUES (?1, ?2)";
+const RESEAL: &str = "UPDATE membership_secrets SET sealed = ?2 WHERE name = ?1";
 const INSERT_TOKEN: &str = "INSERT INTO membership_tokens (id, digest, expires_ms) VALUES (?1, ?2, ?3)";
 const SPEND_TOKEN: &str = "UPDATE membership_tokens SET spent_ms = ?2 WHERE id = ?1";
 const RETIRE: &str = "INSERT INTO membership_retired (node, retired_ms) VALUES (?1, ?2)

@@ -18,8 +18,8 @@ mod commands;
 pub mod http;
 mod queries;
 
-pub use commands::{Bootstrap, Change, MintToken, RequestChange, SpendToken};
-pub use queries::{knows_token, secret};
+pub use commands::{Bootstrap, Change, MintToken, RequestChange, Reseal, SpendToken, resealed, seal_context};
+pub use queries::{knows_token, last_let_in, secret, secrets};
 
 #[cfg(test)]
 mod tests;

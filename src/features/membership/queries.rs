@@ -1,5 +1,7 @@
 //! Reading secrets and tokens.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension};
 
 use super::commands::number;
@@ -8,6 +10,19 @@ use crate::kernel::{Fault, Millis};
 /// A secret that the nodes share, sealed under the cluster key as `secret:<name>`.
 pub fn secret(tx: &Connection, name: &str) -> Result<Option<Vec<u8>>, Fault> {
     Ok(tx.prepare_cached(SECRET)?.query_row([name], |row| row.get(0)).optional()?)
+}
+
+/// Every shared secret, by name.
+pub fn secrets(tx: &Connection) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
+    let mut statement = tx.prepare_cached(SECRETS)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// When a node was let in last.
+pub fn last_let_in(tx: &Connection) -> Result<Option<Millis>, Fault> {
+    let at: Option<i64> = tx.prepare_cached(LET_IN)?.query_row([], |row| row.get(0))?;
+    Ok(at.map(Millis))
 }
 
 /// Whether there is a token with this digest, spent or not. What is unknown need not reach the log.
@@ -31,6 +46,8 @@ pub(super) fn has_begun(tx: &Connection) -> Result<bool, Fault> {
 }
 
 const SECRET: &str = "SELECT sealed FROM membership_secrets WHERE name = ?1";
+const SECRETS: &str = "SELECT name, sealed FROM membership_secrets ORDER BY name";
+const LET_IN: &str = "SELECT max(spent_ms) FROM membership_tokens";
 const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM membership_tokens WHERE digest = ?1)";
 const OPEN: &str =
     "SELECT id FROM membership_tokens WHERE digest = ?1 AND spent_ms IS NULL AND expires_ms > ?2";
