@@ -14,6 +14,7 @@
 
 mod clock;
 mod contract;
+mod cut;
 mod freshness;
 mod log;
 mod machine;

@@ -48,7 +48,6 @@ pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
 /// Between two attempts while nobody leads, unless the leadership changes sooner.
 const PAUSE: Duration = Duration::from_millis(25);
 const PROMOTE_EVERY: Duration = Duration::from_millis(200);
-const PURGE_AGAIN: Duration = Duration::from_millis(100);
 const FOUNDING: Duration = Duration::from_secs(10);
 const HAND_OVER: Duration = Duration::from_millis(1_500);
 
@@ -72,7 +71,7 @@ pub enum Leadership {
 /// One node of the group. A handle: clones are the same replica.
 #[derive(Clone)]
 pub struct Replica {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 /// What the handle, the server and the background tasks share.
@@ -301,34 +300,6 @@ impl Replica {
         match reached {
             Ok(Ok(index)) => Ok(*index),
             _ => Err(core.running().err().unwrap_or(Unavailable::OutcomeUnknown)),
-        }
-    }
-
-    /// Cuts this node's log up to `index`, after a checkpoint that covers it.
-    pub async fn purge(&self, index: u64, within: Duration) -> Result<(), Unavailable> {
-        use openraft::async_runtime::watch::WatchReceiver;
-        let core = &self.core;
-        let until = Instant::now() + within;
-        self.wait_applied(index, within).await?;
-        self.checkpoint(until.saturating_duration_since(Instant::now())).await?;
-        let mut metrics = core.raft.metrics();
-        loop {
-            if metrics.borrow_watched().purged.is_some_and(|purged| purged.index >= index) {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                return Err(Unavailable::OutcomeUnknown);
-            }
-            // Asked again and again: the engine lets it be while it does not know of the checkpoint yet, or still
-            // sends these entries to a follower.
-            core.raft.trigger().purge_log(index).await.map_err(|_| Unavailable::Halted)?;
-            let pause = until.min(Instant::now() + PURGE_AGAIN);
-            while let Ok(changed) = timeout_at(pause, metrics.changed()).await {
-                changed.map_err(|_| Unavailable::Halted)?;
-                if metrics.borrow_watched().purged.is_some_and(|purged| purged.index >= index) {
-                    return Ok(());
-                }
-            }
         }
     }
 
