@@ -65,11 +65,11 @@ pub(super) async fn open(config: &NodeConfig, folder: &DataFolder, url: String) 
                 tracing::info!("this node is a member already; its join token is not used");
             }
             let keyring = Arc::new(folder.keyring(&config.seal)?);
-            start(folder, replica, keyring, false).await
+            start(config, folder, replica, keyring, false).await
         }
         Way::Found(Founding::Join) => {
             let keyring = join(config, folder, &replica).await?;
-            start(folder, replica, Arc::new(keyring), false).await
+            start(config, folder, replica, Arc::new(keyring), false).await
         }
         Way::Found(Founding::Begin) => begin(config, folder, replica).await,
     }
@@ -126,27 +126,29 @@ async fn begin(config: &NodeConfig, folder: &DataFolder, replica: raft::Config) 
     folder.begin(Founding::Begin)?;
     let keyring = Arc::new(folder.keep(Keyring::create()?, &config.seal)?);
     let bootstrap = first_entry(&keyring, password).await?;
-    let running = start(folder, replica, keyring, true).await?;
+    let running = start(config, folder, replica, keyring, true).await?;
     propose(&running.cluster, &bootstrap).await?;
     folder.finish()?;
     Ok(running)
 }
 
 async fn start(
+    config: &NodeConfig,
     folder: &DataFolder,
-    config: raft::Config,
+    replica: raft::Config,
     keyring: Arc<Keyring>,
     first: bool,
 ) -> Result<Running, Failure> {
-    let store = Arc::new(Store::open(&folder.store(), Arc::clone(&keyring))?);
-    let (machine, sent_from) = FileMachine::new(Arc::clone(&store));
+    let store = Store::open(&folder.store(), Arc::clone(&keyring))?.in_shares(config.apply_workers);
+    let store = Arc::new(store);
+    let (machine, sent_from) = FileMachine::new(Arc::clone(&store))?;
     let machine = Arc::new(machine);
     let gatekeeper = Arc::new(Gatekeeper::new(keyring));
     let application: Arc<dyn raft::Application> = gatekeeper.clone();
     let replica = if first {
-        Replica::bootstrap(config, machine, application).await?
+        Replica::bootstrap(replica, machine, application).await?
     } else {
-        Replica::start(config, machine, application).await?
+        Replica::start(replica, machine, application).await?
     };
     let (halt, halted) = mpsc::unbounded_channel();
     let cluster = Cluster::new(replica, store, halt);

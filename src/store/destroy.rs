@@ -76,7 +76,7 @@ mod tests {
             writer.advance(1, Millis(1));
             writers.commit(store)
         };
-        store.write(write).unwrap();
+        store.write(FILE, write).unwrap();
         store.checkpoint().unwrap();
     }
 
@@ -95,7 +95,7 @@ mod tests {
         let store = open(place.path());
         fill(&store);
         assert!(store.read(FILE, |_| Ok(())).unwrap().is_some());
-        store.write(|store, writers| writers.destroy(store, FILE)).unwrap();
+        store.write(FILE, |store, writers| writers.destroy(store, FILE)).unwrap();
         assert_eq!(names(place.path()), [format!("{FILE}.gone")]);
         assert!(store.read(FILE, |_| Ok(())).unwrap().is_none());
         assert!(store.seal_entry(FILE, None, b"x").unwrap().is_none());

@@ -20,6 +20,7 @@ use super::{
     keyring::{Keyring, WrappedKey},
     marks::Marks,
     readers::Readers,
+    shares::Shares,
     snapshot,
     writer::{Writers, peek},
 };
@@ -38,7 +39,7 @@ pub struct Store {
     /// One checkpoint of a file at a time: two would make the second report busy and sync nothing.
     pub(super) checkpointing: Mutex<()>,
     pub(super) readers: Readers,
-    writers: Mutex<Writers>,
+    writers: Shares,
     /// The keys of files used lately.
     pub(super) keys: Mutex<BTreeMap<FileId, Arc<FileKeys>>>,
     /// Every key of a file is wrapped under this generation or a newer one.
@@ -65,7 +66,7 @@ impl Store {
             overgrown: Mutex::default(),
             checkpointing: Mutex::default(),
             readers: Readers::default(),
-            writers: Mutex::default(),
+            writers: Shares::new(1),
             keys: Mutex::default(),
             rewrapped: AtomicU32::new(0),
         };
@@ -74,6 +75,23 @@ impl Store {
         }
         store.find_unmarked()?;
         Ok(store)
+    }
+
+    /// Divides the files into as many shares as there will be threads that write.
+    #[must_use]
+    pub fn in_shares(mut self, shares: usize) -> Self {
+        self.writers = Shares::new(shares);
+        self
+    }
+
+    /// How many shares there are.
+    pub fn shares(&self) -> usize {
+        self.writers.count()
+    }
+
+    /// Which share `file` belongs to while this process lives.
+    pub fn share_of(&self, file: FileId) -> usize {
+        self.writers.of(file)
     }
 
     /// The keys.
@@ -109,10 +127,24 @@ impl Store {
         self.readers.with(self, file, queries).map(Some)
     }
 
-    /// Lends the write connections to apply: one caller at a time.
-    pub fn write<T>(&self, apply: impl FnOnce(&Self, &mut Writers) -> Result<T, Fault>) -> Result<T, Fault> {
-        let mut writers = lock(&self.writers);
-        apply(self, &mut writers)
+    /// Lends the write connections of the share of `file`: one caller at a time.
+    pub fn write<T>(
+        &self,
+        file: FileId,
+        apply: impl FnOnce(&Self, &mut Writers) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.write_share(self.share_of(file), apply)
+    }
+
+    /// Lends the write connections of a share, below [`Store::shares`].
+    pub fn write_share<T>(&self, share: usize, apply: impl FnOnce(&Self, &mut Writers) -> T) -> T {
+        apply(self, &mut lock(self.writers.get(share)))
+    }
+
+    /// The shares that have something to commit, and how many files.
+    pub fn begun(&self) -> Vec<(usize, usize)> {
+        let begun = self.writers.iter().enumerate().map(|(share, writers)| (share, lock(writers).begun()));
+        begun.filter(|(_, files)| *files > 0).collect()
     }
 
     /// Where `file` lies.
@@ -207,7 +239,7 @@ impl Store {
     /// Forgets every open connection. Only under the exclusive gate.
     pub(super) fn close_all(&self) {
         self.readers.close_all();
-        lock(&self.writers).close_all();
+        self.writers.iter().for_each(|writers| lock(writers).close_all());
         lock(&self.keys).clear();
         self.rewrapped.store(0, Ordering::SeqCst);
     }

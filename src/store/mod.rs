@@ -3,7 +3,8 @@
 //! Owns the table `spine_state`: each file's own watermark, written in the transaction that moves it.
 //!
 //! What always holds:
-//! - one thread writes (apply), each file in one transaction per batch; readers never block it;
+//! - each file belongs to one share and one thread writes to a share (apply), each file in one transaction for
+//!   many batches; readers never block it;
 //! - no fsync per commit: the Raft log is the durable record, [`Store::checkpoint`] makes the files
 //!   durable in the background, and the log is purged only below a checkpoint;
 //! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise, and so is what
@@ -23,6 +24,7 @@ mod marks;
 mod migrate;
 mod open;
 mod readers;
+mod shares;
 mod snapshot;
 mod stop;
 mod writer;

@@ -160,7 +160,8 @@ fn a_golden_sealed_entry_opens_under_the_key_it_brings() {
     let sealed = from_hex(fs::read_to_string(path).unwrap().trim()).unwrap();
     let entry = SealedEntry::parse(&sealed).unwrap();
     let brings = entry.brings.clone().unwrap();
-    store.write(|store, writers| writers.begin(store, entry.file, Some((1, &brings))).map(drop)).unwrap();
+    let file = entry.file;
+    store.write(file, |store, writers| writers.begin(store, file, Some((1, &brings))).map(drop)).unwrap();
     assert_eq!(store.open_entry(&entry).unwrap().as_slice(), envelope);
 }
 

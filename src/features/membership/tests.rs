@@ -60,7 +60,7 @@ impl World {
         };
         let plain = serde_json::to_vec(&envelope).unwrap();
         let body = self.store.seal_entry(OrgId::SYSTEM, Some(&self.key), &plain).unwrap().unwrap();
-        let reply = self.store.write(|store, writers| {
+        let reply = self.store.write(OrgId::SYSTEM, |store, writers| {
             let dispatched = dispatch(store, writers, index, at, &body)?;
             writers.commit(store)?;
             Ok(dispatched.reply)

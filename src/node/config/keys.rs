@@ -78,6 +78,9 @@ pub const KEYS: &[Key] = &[
     key("checkpoint_ms", "a number from 100 to 600000", |config, text| {
         put(&mut config.checkpoint, ms(text, 100, 600_000)?)
     }),
+    key("apply_workers", "a number from 1 to 64", |config, text| {
+        put(&mut config.apply_workers, usize::try_from(number(text, 1, 64)?).ok()?)
+    }),
 ];
 
 const fn key(name: &'static str, expects: &'static str, set: fn(&mut NodeConfig, &str) -> Option<()>) -> Key {

@@ -54,6 +54,8 @@ pub struct NodeConfig {
     pub election: Duration,
     /// How often the files are made durable and the log cut.
     pub checkpoint: Duration,
+    /// Threads that apply entries of different organizations side by side.
+    pub apply_workers: usize,
 }
 
 /// How lines of the log look.
@@ -87,8 +89,14 @@ impl Default for NodeConfig {
             heartbeat: Duration::from_millis(75),
             election: Duration::from_millis(300),
             checkpoint: Duration::from_secs(5),
+            apply_workers: cores(),
         }
     }
+}
+
+/// More than 16 were not tried.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(16)
 }
 
 impl NodeConfig {
