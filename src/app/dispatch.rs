@@ -10,7 +10,7 @@ use crate::{
     cluster::{Apply, Envelope, Note, Outcome, Remembered, Sent, Trail, recall, remember, store_sent},
     features::audit::{self, Attempt},
     kernel::{Fault, Millis, OrgId, OutboxId, Refusal, from_hex},
-    store::{SealedEntry, Stop, Store, Writer, Writers},
+    store::{SealedEntry, Stop, Store, WrappedKey, Writer, Writers},
 };
 
 /// What became of an entry.
@@ -21,6 +21,14 @@ pub struct Dispatched {
     pub sent_from: Option<OrgId>,
     /// The file is to go.
     destroyed: bool,
+    /// A data key that the file is to have from now on, and its number.
+    next_key: Option<(u32, WrappedKey)>,
+}
+
+impl Dispatched {
+    fn with(reply: Vec<u8>) -> Self {
+        Self { reply, sent_from: None, destroyed: false, next_key: None }
+    }
 }
 
 /// Applies the entry at `index` with the leader's stamp `at`. Leaves the file's transaction open.
@@ -40,13 +48,20 @@ pub fn dispatch(
     };
     if index <= writer.state().mark {
         // Applied before a crash; whoever waited for it is gone.
-        return Ok(Dispatched { reply: Vec::new(), sent_from: None, destroyed: false });
+        return Ok(Dispatched::with(Vec::new()));
+    }
+    if !store.is_current(&sealed, index)? {
+        writer.advance(index, writer.state().at);
+        return answered(Outcome::refused(Refusal::KeyChanged)).map_err(|stop| halted(index, "sealed", stop));
     }
     let envelope = read(store, &sealed).map_err(|fault| Fault::new(format!("open entry {index}"), fault))?;
     writer.raise(file, envelope.level)?;
     let at = at.max(writer.state().at);
     let dispatched =
         apply(writer, &envelope, index, at).map_err(|stop| halted(index, &envelope.kind, stop))?;
+    if let Some((number, key)) = &dispatched.next_key {
+        store.take_next_key(file, index, *number, key)?;
+    }
     if dispatched.destroyed {
         writers.destroy(store, file)?;
     } else {
@@ -102,12 +117,13 @@ fn apply(writer: &Writer, envelope: &Envelope, index: u64, at: Millis) -> Result
     writer.savepoint()?;
     let verdict = (command.run)(&mut cx, envelope.body.get());
     let destroyed = verdict.is_ok() && cx.is_destroyed();
+    let next_key = if verdict.is_ok() { cx.take_next_key() } else { None };
     let (notes, sent) = cx.finish();
     let outcome = settle(writer, &attempt, command.trail, verdict, notes, &sent)?;
     let done = answered(outcome)?;
     remember(tx, at, envelope.request, &envelope.fingerprint, &done.reply)?;
     let sent_from = (!sent.is_empty()).then_some(envelope.organization);
-    Ok(Dispatched { sent_from, destroyed, ..done })
+    Ok(Dispatched { sent_from, destroyed, next_key, ..done })
 }
 
 /// Keeps what was written, or takes it back; either way the attempt is on the trail.
@@ -143,5 +159,5 @@ fn settle(
 }
 
 fn answered(outcome: Outcome) -> Result<Dispatched, Stop> {
-    Ok(Dispatched { reply: serde_json::to_vec(&outcome)?, sent_from: None, destroyed: false })
+    Ok(Dispatched::with(serde_json::to_vec(&outcome)?))
 }

@@ -84,6 +84,7 @@ pub struct Apply<'a> {
     notes: Vec<Note>,
     sent: Vec<(OutboxId, Sent)>,
     destroyed: bool,
+    next_key: Option<(u32, WrappedKey)>,
 }
 
 impl<'a> Apply<'a> {
@@ -95,7 +96,17 @@ impl<'a> Apply<'a> {
         actor: &'a Actor,
         request: RequestId,
     ) -> Self {
-        Self { tx, at, organization, actor, request, notes: Vec::new(), sent: Vec::new(), destroyed: false }
+        Self {
+            tx,
+            at,
+            organization,
+            actor,
+            request,
+            notes: Vec::new(),
+            sent: Vec::new(),
+            destroyed: false,
+            next_key: None,
+        }
     }
 
     /// Says what the command's audit event is about; `changes` without personal data.
@@ -154,6 +165,16 @@ impl<'a> Apply<'a> {
     /// The file goes, with its key, when this command is kept: nothing else in it matters any more.
     pub fn destroy(&mut self) {
         self.destroyed = true;
+    }
+
+    /// From the next entry on the file has another data key.
+    pub fn change_key(&mut self, number: u32, key: WrappedKey) {
+        self.next_key = Some((number, key));
+    }
+
+    /// The data key that the file is to have.
+    pub fn take_next_key(&mut self) -> Option<(u32, WrappedKey)> {
+        self.next_key.take()
     }
 
     /// Whether the file goes.

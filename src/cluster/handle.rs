@@ -68,6 +68,8 @@ pub struct Cluster {
 
 /// How long a proposal may take before its outcome is called unknown.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// A key changes rarely: one proposal does not meet it more often.
+const SEALED_MAX: u32 = 3;
 /// How long a read waits for the freshness it asked for.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
@@ -141,13 +143,20 @@ impl Cluster {
             body: sent.body,
         };
         let plain = serde_json::to_vec(&envelope).map_err(unwritable)?;
-        let Some(sealed) = self.seal(envelope.organization, sent.create.as_ref(), &plain).await? else {
-            return Ok((Outcome::refused(Refusal::NotFound), self.replica.applied_index()));
-        };
-        let committed = self.replica.propose(Bytes::from(sealed), WRITE_WITHIN).await?;
-        let outcome = serde_json::from_slice(&committed.reply)
-            .map_err(|error| Unanswered::Broken(Fault::new("read an outcome", error)))?;
-        Ok((outcome, committed.index))
+        for attempt in 1.. {
+            let Some(sealed) = self.seal(envelope.organization, sent.create.as_ref(), &plain).await? else {
+                break;
+            };
+            let committed = self.replica.propose(Bytes::from(sealed), WRITE_WITHIN).await?;
+            let outcome: Outcome = serde_json::from_slice(&committed.reply)
+                .map_err(|error| Unanswered::Broken(Fault::new("read an outcome", error)))?;
+            if outcome.refusal() != Some(&Refusal::KeyChanged) || attempt == SEALED_MAX {
+                return Ok((outcome, committed.index));
+            }
+            // The file has a new key, which this node learns with the entry that brought it.
+            self.replica.wait_applied(committed.index, READ_WITHIN).await?;
+        }
+        Ok((Outcome::refused(Refusal::NotFound), self.replica.applied_index()))
     }
 
     /// Seals an entry under its file's key; `None` when there is no such file.

@@ -90,6 +90,8 @@ pub enum Refusal {
         /// The state it is in.
         state: String,
     },
+    /// It was sealed under a key that the file has no more; whoever proposed it seals it again.
+    KeyChanged,
     /// The request id was used before for something else.
     IdempotencyKeyReused,
     /// An object with the same id and version but other content is already there.
@@ -123,6 +125,7 @@ impl Refusal {
             Self::EmailTaken => "email_taken",
             Self::VersionMismatch { .. } => "version_mismatch",
             Self::WrongState { .. } => "wrong_state",
+            Self::KeyChanged => "key_changed",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::ObjectConflict { .. } => "object_conflict",
             Self::Invalid { .. } => "invalid",

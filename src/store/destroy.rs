@@ -20,6 +20,7 @@ impl Store {
         lock(&self.dirty).remove(&file);
         lock(&self.overgrown).remove(&file);
         lock(&self.keys).remove(&file);
+        lock(&self.rekeying).remove(&file);
         self.readers.close(file);
         remove(&self.root, file)
     }
@@ -45,7 +46,7 @@ fn remove(root: &Path, file: FileId) -> Result<(), Fault> {
     let path = root.join(file_name(file));
     remove_if_present(&path.with_extension("key"))?;
     sync_folder(&root.join("tenants"))?;
-    for extension in ["db-wal", "db-shm", "db"] {
+    for extension in ["db-wal", "db-shm", "db", "anew", "rekey"] {
         remove_if_present(&path.with_extension(extension))?;
     }
     sync_folder(&root.join("tenants"))

@@ -42,6 +42,8 @@ pub struct Store {
     writers: Shares,
     /// The keys of files used lately.
     pub(super) keys: Mutex<BTreeMap<FileId, Arc<FileKeys>>>,
+    /// Files whose pages are not yet under their newest key.
+    pub(super) rekeying: Mutex<BTreeSet<FileId>>,
     /// Every key of a file is wrapped under this generation or a newer one.
     rewrapped: AtomicU32,
 }
@@ -68,11 +70,13 @@ impl Store {
             readers: Readers::default(),
             writers: Shares::new(1),
             keys: Mutex::default(),
+            rekeying: Mutex::default(),
             rewrapped: AtomicU32::new(0),
         };
         for file in destroyed {
             lock(&store.marks).remove(file);
         }
+        store.find_rekeying()?;
         store.find_unmarked()?;
         Ok(store)
     }
@@ -227,12 +231,18 @@ impl Store {
         }
     }
 
+    /// Whether an entry at `index` is sealed under the key that was its file's newest then. One that is not was sealed
+    /// by a node that had not heard of the new key: it does not count, on any node.
+    pub fn is_current(&self, entry: &SealedEntry<'_>, index: u64) -> Result<bool, Fault> {
+        Ok(self.keys(entry.file)?.number_at(index) == entry.number())
+    }
+
     /// Opens an entry of the log; its file exists.
     pub fn open_entry(&self, entry: &SealedEntry<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.keys(entry.file)?.open(entry)
     }
 
-    fn key_path(&self, file: FileId) -> PathBuf {
+    pub(super) fn key_path(&self, file: FileId) -> PathBuf {
         self.path(file).with_extension("key")
     }
 

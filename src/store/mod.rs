@@ -24,6 +24,7 @@ mod marks;
 mod migrate;
 mod open;
 mod readers;
+mod rekey;
 mod shares;
 mod snapshot;
 mod stop;

@@ -108,6 +108,11 @@ impl Writers {
         store.destroy(file)
     }
 
+    /// Closes `file`, which has no transaction.
+    pub(super) fn close(&mut self, file: FileId) {
+        self.open.remove(&file);
+    }
+
     /// Closes every file; what was not committed is taken back.
     pub(super) fn close_all(&mut self) {
         self.open.clear();

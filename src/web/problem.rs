@@ -156,6 +156,11 @@ fn describe_conflict(refusal: &Refusal) -> Problem {
                 .with("object", id.as_str())
                 .with("version", version.as_str())
         }
+        Refusal::KeyChanged => conflict(
+            "key_changed",
+            "The key of the organization has just changed",
+            "nothing was written; send it again",
+        ),
         Refusal::IdempotencyKeyReused => Problem::new(
             422,
             "idempotency_key_reused",

@@ -53,6 +53,7 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<membership::Reseal>(),
         known::<keys::Rotate>(),
         known::<keys::Advance>(),
+        known::<keys::Rekey>(),
         known::<organizations::Erase>(),
         known::<organizations::Destroy>(),
         known::<organizations::Orphan>(),

@@ -204,6 +204,51 @@ fn started_on(data: &Path, seal: &str) -> (Option<i32>, String) {
 }
 
 #[test]
+fn a_data_key_rotates_under_load_and_every_node_encrypts_its_file_anew() {
+    let demo = Demo::three_nodes();
+    let platform = demo.platform();
+    let org = create_organization(&platform, "acme", "enterprise", None);
+    fill(&org);
+    let text = |node: usize| {
+        let path = demo.folder.path().join(format!("node-{node}/store/tenants/{}.key", org.id));
+        fs::read_to_string(path).unwrap()
+    };
+    let body = json!({ "resource": "max_cases", "amount": 1 });
+    std::thread::scope(|scope| {
+        for node in 0..3 {
+            let (at, path, body) = (org.admin.at(&demo.urls[node]), org.path("/usage"), &body);
+            scope.spawn(move || {
+                for _ in 0..60 {
+                    let written = at.post(&path, body);
+                    assert_eq!(written.status, 200, "{}", written.body);
+                }
+            });
+        }
+        let rotated = platform.post(&org.path("/keys/rotate"), &json!({}));
+        assert_eq!((rotated.status, &rotated.json["data_key"]), (200, &json!(2)), "{}", rotated.body);
+    });
+    await_condition("every node to have encrypted it anew", Duration::from_secs(30), || {
+        (1..=3).all(|node| text(node).lines().eq(text(node).lines().filter(|line| line.contains(" 2"))))
+    });
+    for node in 1..=3 {
+        assert!(text(node).starts_with("key 2 ") && text(node).ends_with("file 2\n"), "{}", text(node));
+    }
+    // A node that is killed in the middle of the next one comes back whole.
+    assert_eq!(platform.post(&org.path("/keys/rotate"), &json!({})).json["data_key"], 3);
+    demo.kill(2);
+    demo.await_all_ready();
+    await_condition("the killed node to have it too", Duration::from_secs(30), || {
+        text(3).ends_with("file 3\n")
+    });
+    for url in &demo.urls {
+        let stats = org.admin.at(url).send("GET", &org.path("/stats"), None, &[("x-consistency", "strong")]);
+        assert_eq!(stats.unwrap().json["usage"]["active_cases"], 180);
+    }
+    let system = platform.post("/api/v2/organizations/system/keys/rotate", &json!({}));
+    assert_eq!(system.status, 200, "the system file has a data key like any other: {}", system.body);
+}
+
+#[test]
 fn a_copy_of_a_sealed_node_s_data_folder_opens_nothing() {
     let place = tempfile::tempdir().unwrap();
     let key = |name: &str, byte: u8| {
