@@ -111,6 +111,29 @@ fn a_start_tells_under_which_key_the_pages_are_wherever_the_last_one_was_cut_sho
 }
 
 #[test]
+fn a_copy_on_its_way_to_a_peer_shows_nothing_and_opens_under_the_file_s_key() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open_store(place.path());
+    let marker = "mk7f3aq9".repeat(600);
+    step(&store, 1);
+    let write = |store: &Store, writers: &mut Writers| {
+        let writer = writers.begin(store, FILE, None)?.unwrap();
+        writer.connection().execute("INSERT INTO spine_outbox VALUES ('m', 1, ?1)", [&marker])?;
+        writer.advance(2, Millis(1));
+        writers.commit(store)
+    };
+    store.write(FILE, write).unwrap();
+    let copy = place.path().join("copy");
+    assert_eq!(store.export(FILE, &copy).unwrap().unwrap().mark, 2);
+    let bytes = fs::read(&copy).unwrap();
+    assert!(bytes.len() > marker.len() && !bytes.windows(8).any(|window| window == b"mk7f3aq9"));
+    let opened = open::for_read(&copy, store.keys(FILE).unwrap().raw().unwrap()).unwrap();
+    let found: String =
+        opened.query_row("SELECT proposal FROM spine_outbox WHERE id = 'm'", [], |row| row.get(0)).unwrap();
+    assert_eq!(found, marker);
+}
+
+#[test]
 fn a_busy_file_is_encrypted_anew_too() {
     let place = tempfile::tempdir().unwrap();
     let store = Arc::new(open_store(place.path()));
