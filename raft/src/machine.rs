@@ -36,6 +36,7 @@ use tokio::{
 use crate::{
     clock::{Clock, system_ms},
     contract::{Entry, Fault, FileMark, GroupId, Machine},
+    figures::Counters,
     log::LogStore,
     pki::write_durably,
     snapshot::{Snapshot, SnapshotData},
@@ -104,6 +105,7 @@ pub(crate) struct Host {
     pub(crate) halted: watch::Sender<Option<String>>,
     /// Index of the newest checkpoint.
     pub(crate) durable: watch::Sender<u64>,
+    pub(crate) counters: Counters,
     record: PathBuf,
     checkpoint: Mutex<Checkpoint>,
 }
@@ -124,6 +126,7 @@ impl Host {
             log: Mutex::new(None),
             halted: watch::Sender::new(None),
             durable: watch::Sender::new(checkpoint.index()),
+            counters: Counters::default(),
             record,
             checkpoint: Mutex::new(checkpoint),
         }))
@@ -403,7 +406,10 @@ impl Host {
     fn run(&self, batch: Batch, unsettled: &mut Option<Unsettled>) -> bool {
         let Batch { entries, waiting, last, done } = batch;
         let count = entries.len();
+        let began = Instant::now();
         let applied = if count == 0 { Ok(Vec::new()) } else { self.machine.apply(entries) };
+        self.counters.applies.since(began);
+        self.counters.applied_entries.add(count as u64);
         let result = applied.and_then(|replies| {
             if replies.len() != count {
                 return Err(Fault::found(format!("apply answered {} of {count} entries", replies.len())));
@@ -475,6 +481,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.host.applied.send_replace(self.last_index());
+        self.host.counters.snapshot_installed();
         Ok(())
     }
 
@@ -509,8 +516,11 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         }
         let host = Arc::clone(&self.host);
         let made = self.host.beside_apply(move |machine| {
+            let began = Instant::now();
             machine.checkpoint()?;
-            host.record(fresh)
+            host.record(fresh)?;
+            host.counters.checkpoints.since(began);
+            Ok(())
         });
         made.await.map_err(|fault| self.host.halt(fault))?;
         let meta = SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() };

@@ -51,6 +51,9 @@ pub const COMMANDS: &[Entry] = &[
     entry::<keys::Rotate>(),
     entry::<keys::Advance>(),
     entry::<keys::Rekey>(),
+    entry::<membership::RotateAuthority>(),
+    entry::<membership::TurnAuthority>(),
+    entry::<membership::RequestCertificates>(),
 ];
 
 /// Finds a command by the name and version that stand in the log.

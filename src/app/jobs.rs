@@ -16,7 +16,11 @@ use tokio::{
 use super::routes::State;
 use crate::{
     cluster::{Cluster, PruneReplies, Ticket, Unanswered},
-    features::{keys, quotas},
+    features::{
+        keys,
+        membership::{self, jobs::CleanUp},
+        quotas,
+    },
     kernel::{DAY_MS, OrgId, RequestId},
     web::now,
 };
@@ -35,6 +39,12 @@ const CALLS_EVERY: Duration = Duration::from_secs(1);
 const UPKEEP_EVERY: Duration = Duration::from_mins(1);
 /// How often a rotation of the cluster key is looked at.
 const ROTATION_EVERY: Duration = Duration::from_millis(500);
+/// How often a node looks whether its certificates are to change: nothing but a number, most times.
+const FOLLOW_EVERY: Duration = Duration::from_millis(100);
+/// How often the leader asks the members how far they are, while a rotation is under way.
+const DRIVE_EVERY: Duration = Duration::from_millis(500);
+/// How often the leader looks for dead voters.
+const BURY_EVERY: Duration = Duration::from_millis(500);
 /// Replies forgotten in one entry.
 const PRUNE_MAX: u32 = 5_000;
 
@@ -46,9 +56,8 @@ impl Jobs {
     }
 }
 
-/// Starts every job. All but the counting of calls, and each node's own part in a rotation of keys, run on the leader
-/// only.
-pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>) -> Jobs {
+/// Starts every job. All but the counting of calls, and each node's own part in rotations, run on the leader only.
+pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up: CleanUp) -> Jobs {
     let (stop, _) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let (meter, cluster) = (state.meter.clone(), state.cluster.clone());
@@ -58,7 +67,10 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>) -> Jobs {
     }));
     tasks.spawn(deliver(cluster.clone(), sent_from));
     tasks.spawn(rotate(cluster.clone()));
-    tasks.spawn(upkeep(cluster));
+    tasks.spawn(upkeep(cluster.clone()));
+    tasks.spawn(follow_authority(cluster.clone()));
+    tasks.spawn(drive_authority(cluster.clone()));
+    tasks.spawn(bury(cluster, clean_up));
     Jobs { tasks, stop }
 }
 
@@ -128,6 +140,47 @@ async fn upkeep(cluster: Cluster) {
                 continue;
             }
             seen.insert(file, cluster.store().mark(file));
+        }
+    }
+}
+
+async fn follow_authority(cluster: Cluster) {
+    let (mut seen, mut ticks) = (0, interval(FOLLOW_EVERY));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        membership::jobs::follow_authority(&cluster, &mut seen).await;
+    }
+}
+
+async fn drive_authority(cluster: Cluster) {
+    let mut ticks = interval(DRIVE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if led_term(&cluster).is_some()
+            && let Err(error) = membership::jobs::drive_authority(&cluster).await
+        {
+            tracing::warn!(?error, "the rotation of the authority waits");
+        }
+    }
+}
+
+/// Removes dead voters. What a leader heard in an earlier term says nothing in this one.
+async fn bury(cluster: Cluster, rule: CleanUp) {
+    let (mut led, mut since) = (None, BTreeMap::new());
+    let mut ticks = interval(BURY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let term = led_term(&cluster);
+        if term != std::mem::replace(&mut led, term) {
+            since.clear();
+        }
+        if term.is_some()
+            && let Err(error) = membership::jobs::clean_up(&cluster, rule, &mut since).await
+        {
+            tracing::warn!(?error, "a dead voter is removed later");
         }
     }
 }

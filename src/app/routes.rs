@@ -11,7 +11,7 @@ use crate::{
         intel, keys, membership, organizations,
         quotas::{self, calls::CallMeter},
     },
-    web::{self, Frame, Route, Router},
+    web::{self, Frame, Route, Router, Traffic},
 };
 
 /// What the routes and the jobs of one node share. Cheap to clone.
@@ -21,6 +21,8 @@ pub struct State {
     pub cluster: Cluster,
     /// Permits for API calls.
     pub meter: CallMeter,
+    /// What is asked and how it is answered.
+    pub traffic: Arc<Traffic>,
     recogniser: Recogniser,
     passwords: PasswordPool,
     tokens: Arc<Tokens>,
@@ -32,7 +34,8 @@ impl State {
         let tokens = Arc::new(tokens);
         let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&tokens));
         let meter = CallMeter::new(cluster.clone());
-        Self { cluster, meter, recogniser, passwords: PasswordPool::default(), tokens }
+        let traffic = Arc::default();
+        Self { cluster, meter, traffic, recogniser, passwords: PasswordPool::default(), tokens }
     }
 }
 
@@ -62,5 +65,5 @@ fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
 pub fn router(state: State) -> Router {
     let routes = routes(&state.passwords, &state.tokens);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
-    web::router(Arc::new(Frame { cluster: state.cluster, gate }), routes)
+    web::router(Arc::new(Frame { cluster: state.cluster, gate, traffic: state.traffic }), routes)
 }

@@ -58,6 +58,13 @@ impl Admin {
         answer.map(|answer| answer.body).map_err(|error| failure(&error))
     }
 
+    /// Has the cluster do what stands at `/cluster/{what}`.
+    pub(super) async fn act(&self, what: &str) -> Result<Value, Failure> {
+        let answer =
+            self.client.post(&format!("/api/v2/cluster/{what}"), &[], Bytes::new(), WITHIN * 2).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
     /// Has the asked node make everything it applied durable.
     pub(super) async fn snapshot(&self) -> Result<Value, Failure> {
         let answer = self.client.post("/api/v2/cluster/snapshot", &[], Bytes::new(), WITHIN * 5).await;

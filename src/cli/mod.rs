@@ -11,7 +11,9 @@ mod cluster;
 mod demo;
 mod doctor;
 mod import;
+mod rotate;
 mod serve;
+mod status;
 mod verify;
 
 use std::process::ExitCode;

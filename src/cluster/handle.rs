@@ -1,6 +1,9 @@
 //! The handle that every handler and job holds: propose a command, read a file.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use raft::{GroupId, Leadership, Replica, Unavailable};
@@ -64,6 +67,7 @@ pub struct Cluster {
     store: Arc<Store>,
     halt: mpsc::UnboundedSender<String>,
     mints: Arc<Mints>,
+    started: Instant,
 }
 
 /// How long a proposal may take before its outcome is called unknown.
@@ -76,12 +80,17 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 impl Cluster {
     /// A handle; a fault met on the way is sent to `halt`, whose owner stops the node.
     pub fn new(replica: Replica, store: Arc<Store>, halt: mpsc::UnboundedSender<String>) -> Self {
-        Self { replica, store, halt, mints: Arc::default() }
+        Self { replica, store, halt, mints: Arc::default(), started: Instant::now() }
     }
 
     /// The consensus beneath.
     pub fn replica(&self) -> &Replica {
         &self.replica
+    }
+
+    /// Milliseconds since this node started.
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The files beneath.

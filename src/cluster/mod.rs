@@ -8,23 +8,26 @@
 //!
 //! Must not know: which commands exist (`app/commands.rs` lists them), HTTP. Start at `command.rs`.
 
+mod about;
 mod command;
 mod envelope;
 mod handle;
 mod keys;
 mod outbox;
 mod outcome;
+pub mod process;
 mod question;
 mod replies;
 mod ticket;
 
+pub use about::About;
 pub use command::{Apply, Command, Kind, Note, Trail};
 pub use envelope::{Envelope, Sent};
 pub use handle::{Cluster, Unanswered, View};
 pub use keys::{KeyReport, KeyText, MintedKey};
 pub use outbox::{Delivered, ForgetSent, pending, pending_since, store_sent};
 pub use outcome::{Answer, Outcome};
-pub use question::{About, Question};
-pub use raft::ChangeError;
+pub use question::Question;
+pub use raft::{ChangeError, Step as AuthorityStep};
 pub use replies::{PruneReplies, Remembered, recall, remember};
 pub use ticket::Ticket;

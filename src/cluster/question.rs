@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Cluster, KeyText};
-use crate::store::{Generation, LEVEL};
+use super::{About, Cluster, KeyText};
+use crate::store::Generation;
 
 /// How long a member may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -35,33 +36,8 @@ pub enum Question {
         /// Index of that entry.
         index: u64,
     },
-}
-
-/// What a node is made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
-    /// Version of its binary.
-    pub version: String,
-    /// Version of its SQLite.
-    pub sqlite_version: String,
-    /// The highest level its binary knows.
-    pub level_max: u32,
-    /// What opens its keyring: `file`, `credential`, `passphrase`; `data_dir` when it lies there open.
-    pub seal: String,
-    /// Index of the last entry that its readers see.
-    pub applied_index: u64,
-}
-
-impl About {
-    fn of(cluster: &Cluster) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            sqlite_version: rusqlite::version().to_owned(),
-            level_max: LEVEL,
-            seal: cluster.store().keyring().seal_name().to_owned(),
-            applied_index: cluster.replica().applied_index(),
-        }
-    }
+    /// To issue itself a fresh certificate; then as [`Question::About`].
+    Renew,
 }
 
 impl Cluster {
@@ -72,6 +48,14 @@ impl Cluster {
         let answer = self.replica().ask(node, Bytes::from(asked), within).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| format!("node {node} answered something else: {error}"))
+    }
+
+    /// Asks every member, this node included, at once; in the order of their numbers.
+    pub async fn ask_all<A: DeserializeOwned>(&self, question: &Question) -> Vec<(u64, Result<A, String>)> {
+        let members = self.replica().status().members;
+        let asked = members.iter().map(|member| self.ask(member.node, question));
+        let answers = join_all(asked).await;
+        members.iter().map(|member| member.node).zip(answers).collect()
     }
 
     /// Answers what another member asked.
@@ -87,6 +71,10 @@ impl Cluster {
             Question::CutLog { index } => {
                 self.cut_log(index).await?;
                 written(&self.key_report())
+            }
+            Question::Renew => {
+                self.replica().renew_certificate().map_err(|fault| fault.to_string())?;
+                written(&About::of(self))
             }
         }
     }

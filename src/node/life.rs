@@ -6,7 +6,7 @@
 //! 4. serve, until a wish to stop or a fault;
 //! 5. stop: not ready, drain, end the jobs, hand the leadership over.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::mpsc, time::sleep};
 
@@ -14,7 +14,7 @@ use super::{
     Failure, NodeConfig,
     folder::{DataFolder, PASSWORD_FILE},
     founding::{self, ADMIN_EMAIL, Running, SIGNING_KEY},
-    health::Health,
+    health::{Audience, Health},
     logging,
     server::{self, Server},
     signals::Wishes,
@@ -25,7 +25,10 @@ use crate::{
         routes::{State, router},
     },
     cluster::{Cluster, View},
-    features::{identity::Tokens, membership},
+    features::{
+        identity::Tokens,
+        membership::{self, jobs::CleanUp},
+    },
     kernel::{Fault, OrgId},
 };
 
@@ -48,6 +51,10 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
     let listener = server::bind(config.listen).await?;
     let listening =
         listener.local_addr().map_err(|error| Fault::new("learn the listening address", error))?;
+    let management = match config.management_listen {
+        Some(address) => Some(server::bind(address).await?),
+        None => None,
+    };
     drop(founding::given_password(&config)?);
     let folder = DataFolder::claim(&config.data_dir)?;
     let url = config.url(listening);
@@ -66,8 +73,8 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
             }
         };
         let state = State::new(cluster.clone(), tokens);
-        let jobs = app::spawn(&state, sent_from);
-        let parts = Parts::serve(&config, &cluster, listener, state);
+        let jobs = app::spawn(&state, sent_from, clean_up(&config));
+        let parts = Parts::serve(&config, (listener, listening), management, state);
         announce(&config, &folder, &url);
         wishes.next().await;
         tokio::select! {
@@ -82,17 +89,31 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
     }
 }
 
+fn clean_up(config: &NodeConfig) -> CleanUp {
+    let dead_ms = u64::try_from(config.dead_server_cleanup.as_millis()).unwrap_or(u64::MAX);
+    CleanUp { dead_ms, least: config.min_quorum }
+}
+
 /// What serves.
 struct Parts {
     server: Server,
+    management: Option<Server>,
     health: Arc<Health>,
 }
 
 impl Parts {
-    fn serve(config: &NodeConfig, cluster: &Cluster, listener: TcpListener, state: State) -> Self {
-        let health = Health::new(cluster.clone());
-        let server = Server::start(listener, health.router().merge(router(state)), config);
-        Self { server, health }
+    fn serve(
+        config: &NodeConfig,
+        (listener, listening): (TcpListener, SocketAddr),
+        management: Option<TcpListener>,
+        state: State,
+    ) -> Self {
+        let health = Health::new(state.cluster.clone(), Arc::clone(&state.traffic));
+        let probes = health.router(Audience::of(listening));
+        let server = Server::start(listener, probes.merge(router(state)), config);
+        let management =
+            management.map(|listener| Server::start(listener, health.router(Audience::Operators), config));
+        Self { server, management, health }
     }
 
     async fn stop(self, cluster: &Cluster, jobs: Jobs) {
@@ -100,6 +121,10 @@ impl Parts {
         self.server.stop().await;
         jobs.stop().await;
         cluster.replica().stop().await;
+        // Last: a monitor may watch the stop.
+        if let Some(management) = self.management {
+            management.stop().await;
+        }
         tracing::info!("stopped");
     }
 }

@@ -20,6 +20,7 @@ mod founding;
 mod health;
 mod life;
 mod logging;
+mod metrics;
 mod password;
 mod server;
 mod signals;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -38,6 +38,8 @@ pub struct Store {
     pub(super) overgrown: Mutex<BTreeSet<FileId>>,
     /// One checkpoint of a file at a time: two would make the second report busy and sync nothing.
     pub(super) checkpointing: Mutex<()>,
+    /// Write connections that are open: to be known without waiting for apply.
+    pub(super) writing: Arc<AtomicUsize>,
     pub(super) readers: Readers,
     writers: Shares,
     /// The keys of files used lately.
@@ -67,6 +69,7 @@ impl Store {
             dirty: Mutex::default(),
             overgrown: Mutex::default(),
             checkpointing: Mutex::default(),
+            writing: Arc::default(),
             readers: Readers::default(),
             writers: Shares::new(1),
             keys: Mutex::default(),
@@ -116,6 +119,11 @@ impl Store {
     /// Every file that exists, in order.
     pub fn list(&self) -> Vec<FileId> {
         lock(&self.marks).list().map(|(file, _)| file).collect()
+    }
+
+    /// Connections to files that are kept open, whether or not they are in use.
+    pub fn open_connections(&self) -> usize {
+        self.writing.load(Ordering::Relaxed) + self.readers.idle()
     }
 
     /// Runs queries on a consistent view of `file`; `None` when it does not exist.

@@ -1,6 +1,12 @@
 //! Write connections: used by apply alone, one transaction per file and batch.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -28,6 +34,23 @@ pub struct Writer {
     state: FileState,
     begun: bool,
     used: u64,
+    _counted: Counted,
+}
+
+/// Counts an open connection while it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn among(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The write connections that are open to files of one share.
@@ -140,7 +163,7 @@ impl Writer {
                 state.mark
             )));
         }
-        Ok(Self { connection, state, begun: false, used: 0 })
+        Ok(Self { connection, state, begun: false, used: 0, _counted: Counted::among(&store.writing) })
     }
 
     /// The connection, inside the transaction.

@@ -57,6 +57,9 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<organizations::Erase>(),
         known::<organizations::Destroy>(),
         known::<organizations::Orphan>(),
+        known::<membership::RotateAuthority>(),
+        known::<membership::TurnAuthority>(),
+        known::<membership::RequestCertificates>(),
     ])
 }
 

@@ -22,6 +22,7 @@ mod keys;
 mod matrix;
 mod membership;
 mod openapi;
+mod operations;
 mod organizations;
 mod quotas;
 mod scripts;

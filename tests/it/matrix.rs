@@ -27,6 +27,8 @@ const INSTALLATION: &[&str] = &[
     "makeSnapshot",
     "getClusterKeys",
     "rotateClusterKey",
+    "rotateAuthority",
+    "rotateCertificates",
 ];
 
 fn body_for(operation: &str) -> &'static str {

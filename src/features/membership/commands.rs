@@ -1,9 +1,13 @@
-//! Beginning, minting a token, spending it.
+//! Beginning, minting a token, spending it, changing the cluster's nodes.
+
+mod authority;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+pub use authority::{RequestCertificates, RotateAuthority, TurnAuthority};
 
 use super::queries;
 use crate::{

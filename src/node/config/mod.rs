@@ -20,6 +20,8 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// Where metrics and verbose probes are served besides; nowhere when absent.
+    pub management_listen: Option<SocketAddr>,
     /// Where the node listens for its peers.
     pub peer_listen: SocketAddr,
     /// What peers connect to; the address of `peer_listen` when absent.
@@ -34,6 +36,10 @@ pub struct NodeConfig {
     pub seal: Seal,
     /// How long a joiner keeps up before it votes, once there are three voters.
     pub stabilization: Duration,
+    /// How long a voter may be silent before the leader removes it; zero for ever.
+    pub dead_server_cleanup: Duration,
+    /// Voters that no such removal goes below.
+    pub min_quorum: usize,
     /// A one-time token: join that cluster instead of beginning one.
     pub join: Option<String>,
     /// Holds the first administrator's password.
@@ -72,6 +78,7 @@ impl Default for NodeConfig {
         Self {
             data_dir: PathBuf::from("./data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            management_listen: None,
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
             peer_advertise: None,
             api_url: None,
@@ -79,6 +86,8 @@ impl Default for NodeConfig {
             zone: String::new(),
             seal: Seal::DataDir,
             stabilization: Duration::from_secs(10),
+            dead_server_cleanup: Duration::ZERO,
+            min_quorum: 3,
             join: None,
             admin_password_file: None,
             log: "info".to_owned(),
