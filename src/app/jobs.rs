@@ -16,7 +16,7 @@ use tokio::{
 use super::routes::State;
 use crate::{
     cluster::{Cluster, PruneReplies, Ticket, Unanswered},
-    features::{keys, quotas},
+    features::{keys, membership, quotas},
     kernel::{DAY_MS, OrgId, RequestId},
     web::now,
 };
@@ -31,6 +31,8 @@ pub struct Jobs {
 const OUTBOX_EVERY: Duration = Duration::from_secs(1);
 /// How often calls that need no permit are counted.
 const CALLS_EVERY: Duration = Duration::from_secs(1);
+/// How often some of the files below the level in force are looked at.
+const LEVELS_EVERY: Duration = Duration::from_secs(1);
 /// How often files are measured and old replies forgotten.
 const UPKEEP_EVERY: Duration = Duration::from_mins(1);
 /// How often a rotation of the cluster key is looked at.
@@ -46,8 +48,8 @@ impl Jobs {
     }
 }
 
-/// Starts every job. All but the counting of calls, and each node's own part in a rotation of keys, run on the leader
-/// only.
+/// Starts every job. What is proposed is proposed on the leader only, but for the counting of calls and each node's own
+/// part in a rotation of keys.
 pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>) -> Jobs {
     let (stop, _) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -58,6 +60,10 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>) -> Jobs {
     }));
     tasks.spawn(deliver(cluster.clone(), sent_from));
     tasks.spawn(rotate(cluster.clone()));
+    tasks.spawn(every(LEVELS_EVERY, {
+        let cluster = cluster.clone();
+        move || raise_files(cluster.clone())
+    }));
     tasks.spawn(upkeep(cluster));
     Jobs { tasks, stop }
 }
@@ -140,6 +146,14 @@ async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
     let ticket = Ticket::system(RequestId(uuid::Uuid::now_v7()));
     cluster.propose(&ticket, file, &PruneReplies { before, limit: PRUNE_MAX }).await?;
     Ok(())
+}
+
+/// What fails is tried again at the next turn.
+async fn raise_files(cluster: Cluster) {
+    let leads = led_term(&cluster).is_some();
+    if let Err(error) = membership::jobs::raise_files(&cluster, leads).await {
+        tracing::debug!(?error, "files are raised later");
+    }
 }
 
 fn led_term(cluster: &Cluster) -> Option<u64> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Cluster, KeyText};
-use crate::store::{Generation, LEVEL};
+use crate::store::{Generation, LEVEL, VERSION};
 
 /// How long a member may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -50,16 +50,36 @@ pub struct About {
     pub seal: String,
     /// Index of the last entry that its readers see.
     pub applied_index: u64,
+    /// Its files that are not known to have come to the level in force.
+    #[serde(default)]
+    pub files_below: usize,
+}
+
+/// What a node that wants to join says about its binary.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Joiner {
+    /// Its version.
+    pub version: String,
+    /// The highest level it knows.
+    pub level_max: u32,
+}
+
+impl Joiner {
+    /// This binary.
+    pub fn this() -> Self {
+        Self { version: VERSION.to_owned(), level_max: LEVEL }
+    }
 }
 
 impl About {
     fn of(cluster: &Cluster) -> Self {
         Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             sqlite_version: rusqlite::version().to_owned(),
             level_max: LEVEL,
             seal: cluster.store().keyring().seal_name().to_owned(),
             applied_index: cluster.replica().applied_index(),
+            files_below: cluster.store().below().len(),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Store {
     pub(super) overgrown: Mutex<BTreeSet<FileId>>,
     /// One checkpoint of a file at a time: two would make the second report busy and sync nothing.
     pub(super) checkpointing: Mutex<()>,
+    /// The system file's, as committed.
+    pub(super) level: AtomicU32,
     pub(super) readers: Readers,
     writers: Shares,
     /// The keys of files used lately.
@@ -67,6 +69,7 @@ impl Store {
             dirty: Mutex::default(),
             overgrown: Mutex::default(),
             checkpointing: Mutex::default(),
+            level: AtomicU32::new(0),
             readers: Readers::default(),
             writers: Shares::new(1),
             keys: Mutex::default(),
@@ -78,6 +81,7 @@ impl Store {
         }
         store.find_rekeying()?;
         store.find_unmarked()?;
+        store.learn_level()?;
         Ok(store)
     }
 

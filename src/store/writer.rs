@@ -1,6 +1,9 @@
 //! Write connections: used by apply alone, one transaction per file and batch.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::atomic::Ordering,
+};
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -92,6 +95,10 @@ impl Writers {
             // In this order: a checkpoint that sees the mark must also see that the file is not yet durable.
             lock(&store.dirty).insert(*file);
             lock(&store.marks).set(*file, writer.state.mark);
+            lock(&store.marks).at_level(*file, writer.state.level);
+            if file.is_system() {
+                store.level.store(writer.state.level, Ordering::Release);
+            }
             if lock(&store.overgrown).remove(file) {
                 writer.empty_log(store)?;
             }
@@ -217,7 +224,7 @@ impl Writer {
     }
 }
 
-fn read_state(connection: &Connection) -> Result<FileState, Fault> {
+pub(super) fn read_state(connection: &Connection) -> Result<FileState, Fault> {
     let exists: bool = connection.query_row(HAS_STATE, [], |row| row.get(0))?;
     if !exists {
         return Ok(FileState::default());

@@ -26,3 +26,4 @@ mod organizations;
 mod quotas;
 mod scripts;
 mod tidy;
+mod upgrade;

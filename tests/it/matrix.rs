@@ -27,6 +27,8 @@ const INSTALLATION: &[&str] = &[
     "makeSnapshot",
     "getClusterKeys",
     "rotateClusterKey",
+    "getLevel",
+    "raiseLevel",
 ];
 
 fn body_for(operation: &str) -> &'static str {

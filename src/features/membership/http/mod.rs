@@ -1,6 +1,7 @@
-//! Join tokens and the state of the cluster, for platform administrators.
+//! Join tokens, the level and the state of the cluster, for platform administrators.
 
 mod changes;
+mod level;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -50,6 +51,7 @@ pub fn routes() -> Vec<Route> {
         .asks(read_file),
     ];
     routes.extend(changes::routes());
+    routes.extend(level::routes());
     routes
 }
 
