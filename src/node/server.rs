@@ -39,6 +39,7 @@ const QUEUED_MAX: usize = 4096;
 /// How long a node that stops still answers, and tells with each answer that the connection ends: a client that
 /// goes on at once never meets a connection that closes under its request.
 const FAREWELL: Duration = Duration::from_millis(300);
+const HEARD_WITHIN: Duration = Duration::from_millis(50);
 
 /// How far a server is on its way to its end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +84,8 @@ impl Server {
         sleep(FAREWELL.min(self.drain)).await;
         self.phase.send_replace(Phase::Shut);
         let Ok(connections) = self.accepting.await else { return };
+        // One that has just come in is closed unheard if it has not been read from.
+        sleep(HEARD_WITHIN.min(self.drain)).await;
         let open = connections.count();
         if timeout(self.drain, connections.shutdown()).await.is_err() {
             tracing::warn!(connections = open, "requests did not end in time and were cut off");

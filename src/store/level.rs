@@ -33,7 +33,8 @@ impl Store {
 
     /// Learns the level in force from the system file on disk.
     pub(super) fn learn_level(&self) -> Result<(), Fault> {
-        if let (true, Some(state)) = (self.exists(OrgId::SYSTEM), peek(self, OrgId::SYSTEM)?) {
+        let state = if self.exists(OrgId::SYSTEM) { peek(self, OrgId::SYSTEM)? } else { None };
+        if let Some(state) = state {
             self.level.store(state.level, Ordering::Release);
         }
         Ok(())

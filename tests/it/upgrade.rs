@@ -91,6 +91,9 @@ fn a_cluster_is_upgraded_node_by_node_under_load_and_back_before_the_level_is_ra
     let platform = nodes.platform();
     let org = create_organization(&platform, "acme", "enterprise", None);
     let cold = create_organization(&platform, "cold", "enterprise", None);
+    // A tenant's administrator is not told that there is a level.
+    assert_eq!(cold.admin.get("/api/v2/cluster/level").status, 404);
+    assert_eq!(cold.admin.post("/api/v2/cluster/level", &json!({ "level": 2 })).status, 404);
     let writers = Writers::new(&nodes, &org);
     std::thread::scope(|scope| {
         for home in 0..3 {
