@@ -401,14 +401,6 @@ impl Core {
         Ok(())
     }
 
-    /// The voter that has the most of the log.
-    pub(crate) fn heir(&self) -> Option<NodeId> {
-        let metrics = self.metrics();
-        let replication = metrics.replication?;
-        let others = metrics.membership_config.voter_ids().filter(|voter| *voter != self.config.node);
-        others.max_by_key(|voter| replication.get(voter).copied().flatten())
-    }
-
     fn link(&self, node: NodeId) -> Option<Link> {
         let metrics = self.metrics();
         let known = metrics.membership_config.get_node(&node)?;
