@@ -27,7 +27,7 @@ mod report;
 
 use self::{
     etcd::Etcd,
-    figures::{failover, idle, import, reads, startup, writes},
+    figures::{failover, idle, import, reads, startup, stop, writes},
     options::{Figure, Options},
     product::Product,
     report::Report,
@@ -70,6 +70,9 @@ async fn on_a_cluster(options: &Options, product: &Product, report: &mut Report)
     }
     if options.wants(Figure::Reads) {
         reads::measure(options, product, report).await;
+    }
+    if options.wants(Figure::Stop) && product.nodes() > 1 {
+        stop::measure(options, product, report).await;
     }
     if options.wants(Figure::Failover) && product.nodes() > 1 {
         failover::measure(options, product, report).await;

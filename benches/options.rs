@@ -9,16 +9,18 @@ pub enum Figure {
     Writes,
     Import,
     Reads,
+    Stop,
     Failover,
     Startup,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
         ("reads", Self::Reads),
+        ("stop", Self::Stop),
         ("failover", Self::Failover),
         ("startup", Self::Startup),
     ];
@@ -35,7 +37,7 @@ pub struct Options {
 }
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
-                     FIGURE: idle, writes, import, reads, failover, startup";
+                     FIGURE: idle, writes, import, reads, stop, failover, startup";
 
 impl Options {
     /// Reads it, or ends the program.
@@ -76,7 +78,8 @@ impl Options {
 
     /// Whether any figure is wanted that such a cluster shows.
     pub fn wants_a_cluster_of(&self, nodes: usize) -> bool {
-        let shown = self.only != Some(Figure::Startup) && (nodes > 1 || self.only != Some(Figure::Failover));
+        let of_several = matches!(self.only, Some(Figure::Failover | Figure::Stop));
+        let shown = self.only != Some(Figure::Startup) && (nodes > 1 || !of_several);
         shown && self.only_nodes.is_none_or(|only| only == nodes)
     }
 

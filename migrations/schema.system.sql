@@ -50,6 +50,13 @@ CREATE TABLE keys_generations (
     digest     TEXT
 ) STRICT;
 
+CREATE TABLE membership_levels (
+    level     INTEGER PRIMARY KEY,
+    version   TEXT NOT NULL,     -- the first that knows the level
+    raised_ms INTEGER NOT NULL,
+    raised_by TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE membership_retired (
     node       INTEGER PRIMARY KEY,
     retired_ms INTEGER NOT NULL

@@ -5,6 +5,7 @@ pub mod idle;
 pub mod import;
 pub mod reads;
 pub mod startup;
+pub mod stop;
 pub mod writes;
 
 /// `1 node`, `3 nodes`.

@@ -153,6 +153,8 @@ pub struct JoinRequest {
     pub api_url: String,
     /// Where it stands, as its operator calls it.
     pub zone: String,
+    /// Bytes that mean something only to the application (what the node is made of).
+    pub about: Vec<u8>,
 }
 
 /// What a joiner gets beside its certificate.

@@ -146,7 +146,7 @@ impl fmt::Display for ChangeError {
 impl std::error::Error for ChangeError {}
 
 /// The joiner's side. Saves the authority into the folder.
-pub(crate) async fn join(config: &Config, token: &Token) -> Result<Grant, JoinError> {
+pub(crate) async fn join(config: &Config, token: &Token, about: Vec<u8>) -> Result<Grant, JoinError> {
     if Trust::exists(&config.folder) {
         return Err(JoinError::Refused("this node belongs to a cluster already".into()));
     }
@@ -156,6 +156,7 @@ pub(crate) async fn join(config: &Config, token: &Token) -> Result<Grant, JoinEr
         peer_address: config.peer_advertise.clone(),
         api_url: config.api_url.clone(),
         zone: config.zone.clone(),
+        about,
     };
     let mut why = "the token names no member".to_owned();
     for address in &token.addresses {

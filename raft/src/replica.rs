@@ -133,9 +133,9 @@ impl Replica {
     }
 
     /// Joins a cluster: asks a member, saves the authority it sends, answers the grant. Call
-    /// [`Replica::start`] next.
-    pub async fn join(config: &Config, token: &Token) -> Result<Grant, JoinError> {
-        membership::join(config, token).await
+    /// [`Replica::start`] next. `about` is for the application of the member that is asked.
+    pub async fn join(config: &Config, token: &Token, about: Vec<u8>) -> Result<Grant, JoinError> {
+        membership::join(config, token, about).await
     }
 
     /// Starts a member: listens to peers, applies what is committed and not yet in the files, takes part.
@@ -367,15 +367,23 @@ impl Replica {
         Token::new(addresses, self.core.peers.identity().trust.issuer().fingerprint())
     }
 
-    /// Stops this replica: hands the leadership over if it leads, then takes no further part.
-    pub async fn stop(&self) {
+    /// Hands the leadership over if this node leads and another one can: before it drains and stops, so that nobody
+    /// waits for an election.
+    pub async fn hand_over(&self) {
         let core = &self.core;
         if core.leads()
             && core.running().is_ok()
             && let Some(heir) = core.heir()
+            && let Err(error) = self.transfer_leadership(heir, HAND_OVER).await
         {
-            let _ = self.transfer_leadership(heir, HAND_OVER).await;
+            tracing::warn!(heir, %error, "the leadership was not handed over");
         }
+    }
+
+    /// Stops this replica: hands the leadership over if it leads, then takes no further part.
+    pub async fn stop(&self) {
+        let core = &self.core;
+        self.hand_over().await;
         core.stopping.send_replace(true);
         if core.raft.shutdown().await.is_err() {
             tracing::warn!("the consensus engine did not end cleanly");
@@ -407,14 +415,6 @@ impl Core {
             return Err(Unavailable::Halted);
         }
         Ok(())
-    }
-
-    /// The voter that has the most of the log.
-    pub(crate) fn heir(&self) -> Option<NodeId> {
-        let metrics = self.metrics();
-        let replication = metrics.replication?;
-        let others = metrics.membership_config.voter_ids().filter(|voter| *voter != self.config.node);
-        others.max_by_key(|voter| replication.get(voter).copied().flatten())
     }
 
     fn link(&self, node: NodeId) -> Option<Link> {

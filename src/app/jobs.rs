@@ -35,6 +35,8 @@ pub struct Jobs {
 const OUTBOX_EVERY: Duration = Duration::from_secs(1);
 /// How often calls that need no permit are counted.
 const CALLS_EVERY: Duration = Duration::from_secs(1);
+/// How often some of the files below the level in force are looked at.
+const LEVELS_EVERY: Duration = Duration::from_secs(1);
 /// How often files are measured and old replies forgotten.
 const UPKEEP_EVERY: Duration = Duration::from_mins(1);
 /// How often a rotation of the cluster key is looked at.
@@ -56,7 +58,8 @@ impl Jobs {
     }
 }
 
-/// Starts every job. All but the counting of calls, and each node's own part in rotations, run on the leader only.
+/// Starts every job. What is proposed is proposed on the leader only, but for the counting of calls and each node's own
+/// part in rotations.
 pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up: CleanUp) -> Jobs {
     let (stop, _) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -67,6 +70,10 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up:
     }));
     tasks.spawn(deliver(cluster.clone(), sent_from));
     tasks.spawn(rotate(cluster.clone()));
+    tasks.spawn(every(LEVELS_EVERY, {
+        let cluster = cluster.clone();
+        move || raise_files(cluster.clone())
+    }));
     tasks.spawn(upkeep(cluster.clone()));
     tasks.spawn(follow_authority(cluster.clone()));
     tasks.spawn(drive_authority(cluster.clone()));
@@ -193,6 +200,14 @@ async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
     let ticket = Ticket::system(RequestId(uuid::Uuid::now_v7()));
     cluster.propose(&ticket, file, &PruneReplies { before, limit: PRUNE_MAX }).await?;
     Ok(())
+}
+
+/// What fails is tried again at the next turn.
+async fn raise_files(cluster: Cluster) {
+    let leads = led_term(&cluster).is_some();
+    if let Err(error) = membership::jobs::raise_files(&cluster, leads).await {
+        tracing::debug!(?error, "files are raised later");
+    }
 }
 
 fn led_term(cluster: &Cluster) -> Option<u64> {

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::gate::AppGate;
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, Rehearse},
     features::{
         audit, identity,
         identity::{PasswordPool, Recogniser, Tokens},
         intel, keys, membership, organizations,
         quotas::{self, calls::CallMeter},
     },
-    web::{self, Frame, Route, Router, Traffic},
+    kernel::{OrgId, Permission},
+    store::REHEARSAL,
+    web::{self, Frame, Method, Needs, Reply, Route, Router, Traffic},
 };
 
 /// What the routes and the jobs of one node share. Cheap to clone.
@@ -57,8 +61,23 @@ fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
         keys::http::routes(),
     ]
     .concat();
+    if REHEARSAL {
+        routes.push(rehearsal());
+    }
     routes.push(web::openapi::route(&routes));
     routes
+}
+
+/// What the build for the test of rolling upgrades serves beside them.
+fn rehearsal() -> Route {
+    let summary = "Do what only the next level can";
+    Route::v2(Method::Post, "/cluster/rehearsal", "rehearse", summary, Needs::Caller, |cx| {
+        Box::pin(async move {
+            let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
+            let answer = cx.cluster.propose(&cx.ticket, system, &Rehearse {}).await?;
+            Ok(Reply::ok(json!({ "count": answer.reply })).after(&answer))
+        })
+    })
 }
 
 /// The server of every route.

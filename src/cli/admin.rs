@@ -78,6 +78,17 @@ impl Admin {
         answer.map(|answer| answer.body).map_err(|error| failure(&error))
     }
 
+    /// The level in force, and what every node can.
+    pub(super) async fn level(&self) -> Result<Value, Failure> {
+        let answer = self.client.get("/api/v2/cluster/level", WITHIN).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
+    /// Raises the level.
+    pub(super) async fn raise_level(&self, level: u32) -> Result<Value, Failure> {
+        post(&self.client, "/api/v2/cluster/level", &json!({ "level": level })).await
+    }
+
     /// The asked node's view of the cluster.
     pub(super) async fn cluster(&self) -> Result<Value, Failure> {
         let answer = self.client.get("/api/v2/cluster", WITHIN).await;

@@ -1,15 +1,16 @@
 //! `threatflow cluster`: state of a cluster, and tokens for nodes that join it.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    time::Duration,
-};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::{admin::Admin, rotate, status::table, verify::verify};
+use super::{
+    access::{Access, say},
+    rotate,
+    status::table,
+    verify::verify,
+};
 use crate::node::Failure;
 
 /// Ask a cluster about itself, and let nodes in.
@@ -111,31 +112,6 @@ enum Subcommands {
     },
 }
 
-/// Where, and as whom.
-#[derive(Args)]
-struct Access {
-    /// Any node of the cluster
-    #[arg(long, value_name = "URL", env = "THREATFLOW_SERVER", default_value = "http://127.0.0.1:8080")]
-    server: String,
-    /// E-mail address of a platform administrator [default: admin@localhost]
-    #[arg(long, value_name = "ADDRESS", env = "THREATFLOW_EMAIL")]
-    email: Option<String>,
-    /// Holds that administrator's password
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "THREATFLOW_PASSWORD_FILE",
-        default_value = "./data/initial-admin-password"
-    )]
-    password_file: PathBuf,
-}
-
-impl Access {
-    async fn admin(&self) -> Result<Admin, Failure> {
-        Admin::log_in(&self.server, self.email.as_deref(), &self.password_file).await
-    }
-}
-
 /// Runs it.
 pub(super) async fn run(args: ClusterArgs) -> Result<(), Failure> {
     match args.command {
@@ -166,9 +142,4 @@ async fn change(access: &Access, change: &str, node: u64, force: bool) -> Result
     let admin = access.admin().await?;
     admin.change(change, node, force).await?;
     say(&table(&admin.cluster().await?))
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{text}")
-        .map_err(|error| Failure::new(format!("stdout cannot be written: {error}"), "check where it leads"))
 }

@@ -5,12 +5,14 @@
 //!
 //! Must not know: anything but how to start a node and how to ask one over HTTP. Start here.
 
+mod access;
 mod admin;
 mod client;
 mod cluster;
 mod demo;
 mod doctor;
 mod import;
+mod level;
 mod rotate;
 mod serve;
 mod status;
@@ -55,6 +57,8 @@ enum Subcommands {
     Doctor(doctor::DoctorArgs),
     /// Change what opens a stopped node's keyring
     Seal(doctor::SealArgs),
+    /// Show the level in force and what every node can, or raise it
+    Level(level::LevelArgs),
 }
 
 /// Runs the command line of this process.
@@ -93,6 +97,7 @@ async fn run(command: Subcommands) -> Result<(), Failure> {
         Subcommands::Cluster(args) => cluster::run(args).await,
         Subcommands::Doctor(args) => doctor::examined(args),
         Subcommands::Seal(args) => doctor::sealed(args),
+        Subcommands::Level(args) => level::run(args).await,
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cluster, process};
 use crate::{
     kernel::{DAY_MS, Millis},
-    store::{LEVEL, Room},
+    store::{LEVEL, Room, VERSION},
 };
 
 /// From so long before its end on, a certificate is worth a warning.
@@ -25,6 +25,8 @@ pub struct About {
     pub seal: String,
     /// Index of the last entry that its readers see.
     pub applied_index: u64,
+    /// Its files that are not known to have come to the level in force.
+    pub files_below: usize,
     /// Milliseconds since it started.
     pub uptime_ms: u64,
     /// Room on the disk of its data folder.
@@ -71,11 +73,12 @@ impl About {
         let warnings = warnings.chain(ending("the cluster's authority", authority_ends, now)).collect();
         let Room { free, total } = room.unwrap_or_default();
         Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             sqlite_version: rusqlite::version().to_owned(),
             level_max: LEVEL,
             seal: cluster.store().keyring().seal_name().to_owned(),
             applied_index: status.applied_index,
+            files_below: cluster.store().below().len(),
             uptime_ms: cluster.uptime_ms(),
             disk_free_bytes: free,
             disk_total_bytes: total,

@@ -114,6 +114,7 @@ impl Cluster {
         file: OrgId,
         command: &C,
     ) -> Result<Answer<C::Reply>, Unanswered> {
+        self.require_level(C::SINCE)?;
         let sent = Sent::new(file, None, ticket.actor.clone(), command).map_err(unwritable)?;
         let (outcome, index) = self.propose_sent(ticket, sent).await?;
         outcome.answer(index)
@@ -141,7 +142,7 @@ impl Cluster {
         let envelope = Envelope {
             kind: sent.kind,
             version: sent.version,
-            level: LEVEL,
+            level: self.level_for(&sent.to, sent.since, sent.create.is_some()),
             group: GroupId::MAIN.0,
             organization: sent.to,
             actor: sent.actor,
@@ -182,6 +183,26 @@ impl Cluster {
         // Perhaps it has only not reached this node yet.
         self.replica.read_barrier(READ_WITHIN).await?;
         seal()
+    }
+
+    /// The level that an envelope carries: the one in force as far as this node knows it. One that is behind is
+    /// valid too; one above would change files that other nodes may not understand yet.
+    fn level_for(&self, file: &OrgId, since: u32, creates: bool) -> u32 {
+        match self.store.level() {
+            // The entry that begins the cluster: what its only node can.
+            0 if creates && file.is_system() => LEVEL,
+            // An effect that was sent at its level arrives at it, whatever this node has learned by now.
+            level => level.max(since),
+        }
+    }
+
+    /// Refuses early what apply would refuse.
+    fn require_level(&self, needed: u32) -> Result<(), Unanswered> {
+        let level = self.store.level().max(1);
+        if needed <= level {
+            return Ok(());
+        }
+        Err(Unanswered::Refused { refusal: Refusal::LevelTooLow { needed, level }, replayed: false })
     }
 
     /// Runs queries on a view of `file` as fresh as `view` asks; `None` when it does not exist.

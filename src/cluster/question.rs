@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{About, Cluster, KeyText};
-use crate::store::Generation;
+use crate::store::{Generation, LEVEL, VERSION};
 
 /// How long a member may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -38,6 +38,22 @@ pub enum Question {
     },
     /// To issue itself a fresh certificate; then as [`Question::About`].
     Renew,
+}
+
+/// What a node that wants to join says about its binary.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Joiner {
+    /// Its version.
+    pub version: String,
+    /// The highest level it knows.
+    pub level_max: u32,
+}
+
+impl Joiner {
+    /// This binary.
+    pub fn this() -> Self {
+        Self { version: VERSION.to_owned(), level_max: LEVEL }
+    }
 }
 
 impl Cluster {

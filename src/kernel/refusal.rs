@@ -106,6 +106,13 @@ pub enum Refusal {
         /// Every bad field.
         errors: Vec<FieldError>,
     },
+    /// The command needs a higher level than is in force.
+    LevelTooLow {
+        /// The level it needs.
+        needed: u32,
+        /// The level in force.
+        level: u32,
+    },
     /// Wrong credentials, or none that would do: unknown and wrong look the same.
     Unauthenticated,
 }
@@ -129,6 +136,7 @@ impl Refusal {
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::ObjectConflict { .. } => "object_conflict",
             Self::Invalid { .. } => "invalid",
+            Self::LevelTooLow { .. } => "level_too_low",
             Self::Unauthenticated => "unauthenticated",
         }
     }

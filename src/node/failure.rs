@@ -32,7 +32,7 @@ impl Failure {
 
     /// This node met a fault and stopped.
     pub fn fault(what: impl fmt::Display) -> Self {
-        let fix = "remove the cause (a full disk, a damaged file) and start it again, or remove its data and join it anew";
+        let fix = "remove the cause (a full disk, a damaged file, an old binary) and start it again, or remove its data and join it anew";
         Self { code: Self::CODE_FAULT, ..Self::new(format!("this node stopped: {what}"), fix) }
     }
 

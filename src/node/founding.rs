@@ -22,13 +22,13 @@ use super::{
 };
 use crate::{
     app::FileMachine,
-    cluster::{Cluster, Ticket, Unanswered},
+    cluster::{Cluster, Joiner, Ticket, Unanswered},
     features::{
         identity::{self, NewUser},
         membership::{self, Bootstrap},
     },
     kernel::{Fault, OrgId, RequestId, Role, Secret, UserId, to_hex},
-    store::{Keyring, Store},
+    store::{Keyring, LEVEL, Store, VERSION, since},
 };
 
 /// What the first administrator logs in with, at the organization `system`.
@@ -105,7 +105,9 @@ fn way(config: &NodeConfig, folder: &DataFolder) -> Result<Way, Failure> {
 async fn join(config: &NodeConfig, folder: &DataFolder, replica: &raft::Config) -> Result<Keyring, Failure> {
     let token: Token = config.join.as_deref().unwrap_or_default().parse()?;
     folder.begin(Founding::Join)?;
-    let grant = Replica::join(replica, &token).await.map_err(|error| match error {
+    let about = serde_json::to_vec(&Joiner::this())
+        .map_err(|error| Fault::new("write what this node is made of", error))?;
+    let grant = Replica::join(replica, &token, about).await.map_err(|error| match error {
         raft::JoinError::Broken(fault) => fault.into(),
         other => {
             let fix =
@@ -141,6 +143,7 @@ async fn start(
 ) -> Result<Running, Failure> {
     let store = Store::open(&folder.store(), Arc::clone(&keyring))?.in_shares(config.apply_workers);
     let store = Arc::new(store);
+    able(&store)?;
     let (machine, sent_from) = FileMachine::new(Arc::clone(&store))?;
     let machine = Arc::new(machine);
     let gatekeeper = Arc::new(Gatekeeper::new(keyring));
@@ -154,6 +157,19 @@ async fn start(
     let cluster = Cluster::new(replica, store, halt);
     gatekeeper.open(cluster.clone());
     Ok(Running { cluster, halted, sent_from })
+}
+
+/// A binary that is older than the level in force could not read what it would apply: it does not begin.
+fn able(store: &Store) -> Result<(), Failure> {
+    let level = store.level();
+    if level <= LEVEL {
+        return Ok(());
+    }
+    let row = store.read(OrgId::SYSTEM, |tx| membership::level_row(tx, level))?.flatten();
+    let needs = row.map_or("a newer version".to_owned(), |row| format!("version {} or newer", row.version));
+    let what =
+        format!("level {level} is in force, and this binary (version {VERSION}) knows up to level {LEVEL}");
+    Err(Failure::new(what, format!("start this node with {needs}; a level is never lowered")))
 }
 
 /// The command that begins a cluster: hashing and sealing are done here, at the edge.
@@ -170,7 +186,8 @@ async fn first_entry(keyring: &Arc<Keyring>, password: Secret<String>) -> Result
         role: Role::PlatformAdmin,
         password_hash: Some(hash),
     };
-    Ok(Bootstrap { admin, secrets: BTreeMap::from([(SIGNING_KEY.to_owned(), to_hex(&sealed))]) })
+    let secrets = BTreeMap::from([(SIGNING_KEY.to_owned(), to_hex(&sealed))]);
+    Ok(Bootstrap { admin, secrets, version: since(LEVEL).map(str::to_owned) })
 }
 
 async fn propose(cluster: &Cluster, bootstrap: &Bootstrap) -> Result<(), Failure> {

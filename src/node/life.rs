@@ -4,7 +4,7 @@
 //! 2. come to run ([`founding`]): as a member, by beginning a cluster, or by joining one;
 //! 3. learn the cluster's signing key, which a node that has just joined is still being sent;
 //! 4. serve, until a wish to stop or a fault;
-//! 5. stop: not ready, drain, end the jobs, hand the leadership over.
+//! 5. stop: not ready, hand the leadership over while requests drain, end the jobs.
 
 use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -118,7 +118,8 @@ impl Parts {
 
     async fn stop(self, cluster: &Cluster, jobs: Jobs) {
         self.health.drain();
-        self.server.stop().await;
+        // The leadership first: while this node leads, whatever stops here stops for all.
+        tokio::join!(cluster.replica().hand_over(), self.server.stop());
         jobs.stop().await;
         cluster.replica().stop().await;
         // Last: a monitor may watch the stop.

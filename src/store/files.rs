@@ -40,6 +40,8 @@ pub struct Store {
     pub(super) checkpointing: Mutex<()>,
     /// Write connections that are open: to be known without waiting for apply.
     pub(super) writing: Arc<AtomicUsize>,
+    /// The system file's, as committed.
+    pub(super) level: AtomicU32,
     pub(super) readers: Readers,
     writers: Shares,
     /// The keys of files used lately.
@@ -70,6 +72,7 @@ impl Store {
             overgrown: Mutex::default(),
             checkpointing: Mutex::default(),
             writing: Arc::default(),
+            level: AtomicU32::new(0),
             readers: Readers::default(),
             writers: Shares::new(1),
             keys: Mutex::default(),
@@ -81,6 +84,7 @@ impl Store {
         }
         store.find_rekeying()?;
         store.find_unmarked()?;
+        store.learn_level()?;
         Ok(store)
     }
 

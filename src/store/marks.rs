@@ -1,16 +1,20 @@
-//! The marks of all files, so that a cold file need not be opened to learn where it stands.
+//! Where each file stands, so that a cold file need not be opened to learn it.
 //!
 //! The record on disk is written at checkpoints. A file that was written after the last one has a higher
 //! mark than its record; the log is replayed from the checkpoint, opens that file and learns the truth.
 
 use std::{collections::BTreeMap, path::Path};
 
+use serde::{Deserialize, Serialize};
+
 use super::durable::{read_if_present, write_secret};
 use crate::kernel::{Fault, FileId};
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Marks {
-    by_file: BTreeMap<FileId, u64>,
+    marks: BTreeMap<FileId, u64>,
+    /// Levels above the first, where they are known; never too high.
+    levels: BTreeMap<FileId, u32>,
 }
 
 impl Marks {
@@ -19,14 +23,12 @@ impl Marks {
     pub(super) fn load(root: &Path) -> Result<Self, Fault> {
         let path = root.join(Self::NAME);
         let Some(bytes) = read_if_present(&path)? else { return Ok(Self::default()) };
-        let by_file = serde_json::from_slice(&bytes)
-            .map_err(|error| Fault::new(format!("read {}", path.display()), error))?;
-        Ok(Self { by_file })
+        serde_json::from_slice(&bytes).map_err(|error| Fault::new(format!("read {}", path.display()), error))
     }
 
     /// The content for [`Marks::save`], taken before the files are made durable.
     pub(super) fn record(&self) -> Result<Vec<u8>, Fault> {
-        serde_json::to_vec(&self.by_file).map_err(|error| Fault::new("write the marks as JSON", error))
+        serde_json::to_vec(self).map_err(|error| Fault::new("write the marks as JSON", error))
     }
 
     pub(super) fn save(root: &Path, record: &[u8]) -> Result<(), Fault> {
@@ -34,18 +36,29 @@ impl Marks {
     }
 
     pub(super) fn get(&self, file: FileId) -> Option<u64> {
-        self.by_file.get(&file).copied()
+        self.marks.get(&file).copied()
     }
 
     pub(super) fn set(&mut self, file: FileId, mark: u64) {
-        self.by_file.insert(file, mark);
+        self.marks.insert(file, mark);
+    }
+
+    pub(super) fn level(&self, file: FileId) -> u32 {
+        self.levels.get(&file).copied().unwrap_or(1)
+    }
+
+    pub(super) fn at_level(&mut self, file: FileId, level: u32) {
+        if level > 1 {
+            self.levels.insert(file, level);
+        }
     }
 
     pub(super) fn remove(&mut self, file: FileId) {
-        self.by_file.remove(&file);
+        self.marks.remove(&file);
+        self.levels.remove(&file);
     }
 
     pub(super) fn list(&self) -> impl Iterator<Item = (FileId, u64)> + '_ {
-        self.by_file.iter().map(|(file, mark)| (*file, *mark))
+        self.marks.iter().map(|(file, mark)| (*file, *mark))
     }
 }

@@ -1,12 +1,13 @@
 //! The store: one encrypted SQLite file per organization, and the system file.
 //!
-//! Owns the table `spine_state`: each file's own watermark, written in the transaction that moves it.
+//! Owns the table `spine_state`: each file's own watermark and level, written in the transaction that moves them.
 //!
 //! What always holds:
 //! - each file belongs to one share and one thread writes to a share (apply), each file in one transaction for
 //!   many batches; readers never block it;
 //! - no fsync per commit: the Raft log is the durable record, [`Store::checkpoint`] makes the files
 //!   durable in the background, and the log is purged only below a checkpoint;
+//! - the level of the system file is the level in force; no other file is above it, and none ever falls;
 //! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise, and so is what
 //!   the log says of it.
 //!
@@ -20,6 +21,7 @@ mod durable;
 mod filekeys;
 mod files;
 mod keyring;
+mod level;
 mod marks;
 mod migrate;
 mod open;
@@ -36,7 +38,8 @@ pub use durable::{read_if_present, write_secret};
 pub use filekeys::SealedEntry;
 pub use files::Store;
 pub use keyring::{Generation, Keep, Keyring, WrappedKey, generation_of};
-pub use migrate::{LEVEL, schema};
+pub use level::level_of;
+pub use migrate::{LEVEL, REHEARSAL, VERSION, schema, since, unknown_level};
 pub use room::Room;
 pub use snapshot::Mark;
 pub use stop::Stop;

@@ -100,7 +100,8 @@ impl Store {
         *lock(&self.marks) = Marks::load(&self.root)?;
         lock(&self.dirty).clear();
         lock(&self.overgrown).clear();
-        Ok(())
+        self.learn_level()?;
+        self.require_known_level()
     }
 }
 

@@ -115,6 +115,10 @@ impl Writers {
             // In this order: a checkpoint that sees the mark must also see that the file is not yet durable.
             lock(&store.dirty).insert(*file);
             lock(&store.marks).set(*file, writer.state.mark);
+            lock(&store.marks).at_level(*file, writer.state.level);
+            if file.is_system() {
+                store.level.store(writer.state.level, Ordering::Release);
+            }
             if lock(&store.overgrown).remove(file) {
                 writer.empty_log(store)?;
             }
@@ -240,7 +244,7 @@ impl Writer {
     }
 }
 
-fn read_state(connection: &Connection) -> Result<FileState, Fault> {
+pub(super) fn read_state(connection: &Connection) -> Result<FileState, Fault> {
     let exists: bool = connection.query_row(HAS_STATE, [], |row| row.get(0))?;
     if !exists {
         return Ok(FileState::default());

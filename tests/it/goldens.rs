@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use threatflow::{
     app::commands::COMMANDS,
-    cluster::{Command, Envelope, ForgetSent, PruneReplies},
+    cluster::{Command, Envelope, ForgetSent, PruneReplies, RaiseFile, Rehearse},
     features::{identity, intel, keys, membership, organizations, quotas},
     kernel::{OrgId, from_hex, to_hex},
     store::{Keyring, SealedEntry, Store, schema},
@@ -29,6 +29,8 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
     BTreeMap::from([
         known::<PruneReplies>(),
         known::<ForgetSent>(),
+        known::<RaiseFile>(),
+        known::<Rehearse>(),
         known::<quotas::ReportUsage>(),
         known::<quotas::MeasureStorage>(),
         known::<quotas::LeaseCalls>(),
@@ -60,6 +62,7 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<membership::RotateAuthority>(),
         known::<membership::TurnAuthority>(),
         known::<membership::RequestCertificates>(),
+        known::<membership::RaiseLevel>(),
     ])
 }
 

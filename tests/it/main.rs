@@ -27,3 +27,4 @@ mod organizations;
 mod quotas;
 mod scripts;
 mod tidy;
+mod upgrade;

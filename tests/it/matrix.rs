@@ -29,6 +29,8 @@ const INSTALLATION: &[&str] = &[
     "rotateClusterKey",
     "rotateAuthority",
     "rotateCertificates",
+    "getLevel",
+    "raiseLevel",
 ];
 
 fn body_for(operation: &str) -> &'static str {

@@ -126,7 +126,7 @@ fn nodes_join_at_every_step_and_old_tokens_end_with_the_old_authority() {
         let trusted = cluster.nodes[&id].replica.certificates().trusted;
         assert_eq!(trusted, cluster.nodes[&1].replica.certificates().trusted, "it is told of both");
     }
-    let refused = cluster.wait(Replica::join(&cluster.config(9), &early)).err().unwrap();
+    let refused = cluster.wait(Replica::join(&cluster.config(9), &early, Vec::new())).err().unwrap();
     assert!(
         matches!(&refused, JoinError::Unreachable(why) if why.contains("was rotated since")),
         "{refused}"

@@ -1,5 +1,5 @@
 //! What recurs: every node follows the rotation of the authority, and the leader drives it and, if it is told to,
-//! cleans away voters that are dead.
+//! cleans away voters that are dead; files that nobody writes to come up to the level in force, a few at a time.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,9 @@ use super::{
     queries, seal_context,
 };
 use crate::{
-    cluster::{AuthorityStep, Cluster, Ticket, Unanswered, View},
+    cluster::{AuthorityStep, Cluster, RaiseFile, Ticket, Unanswered, View},
     kernel::{Fault, OrgId, RequestId, from_hex},
+    store::level_of,
     web::now,
 };
 
@@ -123,6 +124,25 @@ pub async fn clean_up(
             tracing::warn!(node, dead_ms = rule.dead_ms, "a voter was silent for too long and was removed");
         }
         Err(why) => tracing::warn!(node, %why, "a dead voter was not removed"),
+    }
+    Ok(())
+}
+
+/// Files looked at in one go: ten thousand cold ones take minutes, and nobody waits for them.
+const FILES_MAX: usize = 50;
+
+/// Looks into some of the files not known to be at the level in force; has those raised that are not, on the leader.
+/// Every node looks: what it says about its files is its own.
+pub async fn raise_files(cluster: &Cluster, leads: bool) -> Result<(), Unanswered> {
+    let store = cluster.store();
+    let in_force = store.level();
+    for file in store.below().into_iter().take(FILES_MAX) {
+        let Some(level) = cluster.read(&View::Local, file, level_of).await? else { continue };
+        store.saw_level(file, level);
+        if level < in_force && leads {
+            let ticket = Ticket::system(RequestId(Uuid::now_v7()));
+            cluster.propose(&ticket, file, &RaiseFile {}).await?;
+        }
     }
     Ok(())
 }

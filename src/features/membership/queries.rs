@@ -1,8 +1,8 @@
-//! Reading secrets and tokens.
+//! Reading secrets, tokens and levels.
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
     commands::number,
@@ -43,6 +43,24 @@ pub fn rotation(tx: &Connection) -> Result<Option<Rotation>, Fault> {
     text.map(read).transpose().map_err(|error| Fault::new("read the rotation of the authority", error))
 }
 
+/// How a level came into force.
+pub struct LevelRow {
+    /// The first version that knows it.
+    pub version: String,
+    /// When.
+    pub raised: Millis,
+    /// By which user, or by the installation.
+    pub raised_by: String,
+}
+
+/// How `level` came into force. A binary older than the level reads this too: the table is the same at every level.
+pub fn level_row(tx: &Connection, level: u32) -> Result<Option<LevelRow>, Fault> {
+    let read = |row: &Row<'_>| {
+        Ok(LevelRow { version: row.get(0)?, raised: Millis(row.get(1)?), raised_by: row.get(2)? })
+    };
+    Ok(tx.prepare_cached(LEVEL)?.query_row([level], read).optional()?)
+}
+
 /// Whether there is a token with this digest, spent or not. What is unknown need not reach the log.
 pub fn knows_token(tx: &Connection, digest: &[u8]) -> Result<bool, Fault> {
     Ok(tx.prepare_cached(KNOWN)?.query_row([digest], |row| row.get(0))?)
@@ -69,6 +87,7 @@ pub(super) const ROTATION: &str = "rotation";
 const SECRET: &str = "SELECT sealed FROM membership_secrets WHERE name = ?1";
 const SECRETS: &str = "SELECT name, sealed FROM membership_secrets WHERE name <> 'rotation' ORDER BY name";
 const LET_IN: &str = "SELECT max(spent_ms) FROM membership_tokens";
+const LEVEL: &str = "SELECT version, raised_ms, raised_by FROM membership_levels WHERE level = ?1";
 const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM membership_tokens WHERE digest = ?1)";
 const OPEN: &str =
     "SELECT id FROM membership_tokens WHERE digest = ?1 AND spent_ms IS NULL AND expires_ms > ?2";

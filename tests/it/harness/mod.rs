@@ -1,11 +1,14 @@
 //! Worlds: a running node or cluster, and callers of it.
 //!
-//! `World::one_node()` starts the real binary in a folder of its own; `World::three_nodes()` starts the
-//! demo. A world stops what it started, by pid, when it is dropped.
+//! `World::one_node()` starts the real binary in a folder of its own, `Demo` three of them, `Nodes` three that are
+//! stopped and started one by one. Each stops what it started, by pid, when it is dropped.
 
 mod caller;
 mod data;
 mod demo;
+mod nodes;
+mod wire;
+mod writers;
 
 use std::{
     fs,
@@ -19,8 +22,11 @@ use std::{
 pub use caller::{Answer, Caller};
 pub use data::third_party;
 pub use demo::Demo;
+pub use nodes::Nodes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+pub use wire::Wire;
+pub use writers::Writers;
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_threatflow");

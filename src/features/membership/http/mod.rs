@@ -1,7 +1,8 @@
-//! Join tokens and the state of the cluster, for platform administrators.
+//! Join tokens, the level and the state of the cluster, for platform administrators.
 
 mod authority;
 mod changes;
+mod level;
 pub(super) mod progress;
 
 use serde_json::{Value, json};
@@ -52,6 +53,7 @@ pub fn routes() -> Vec<Route> {
     ];
     routes.extend(changes::routes());
     routes.extend(authority::routes());
+    routes.extend(level::routes());
     routes
 }
 
