@@ -80,8 +80,10 @@ impl Authority {
     /// Reads the authority a bootstrap or join has saved.
     pub(crate) fn load(folder: &Path) -> Result<Self, Fault> {
         let path = path(folder);
-        let bytes = fs::read(&path).map_err(|e| Fault::new("read the cluster's authority", e))?;
-        postcard::from_bytes(&bytes).map_err(|e| Fault::new("decode the cluster's authority", e))
+        let bytes = fs::read(&path)
+            .map_err(|e| Fault::new(format!("read the cluster's authority {}", path.display()), e))?;
+        postcard::from_bytes(&bytes)
+            .map_err(|e| Fault::new(format!("decode the cluster's authority {}", path.display()), e))
     }
 
     /// Saves the authority, crash-safely and readable by the owner only.

@@ -19,8 +19,10 @@ impl Marks {
     pub(super) fn load(root: &Path) -> Result<Self, Fault> {
         let path = root.join(Self::NAME);
         let Some(bytes) = read_if_present(&path)? else { return Ok(Self::default()) };
-        let by_file = serde_json::from_slice(&bytes)
-            .map_err(|error| Fault::new(format!("read {}", path.display()), error))?;
+        let by_file = serde_json::from_slice(&bytes).map_err(|error| {
+            let cure = "remove it: where each file stands is then read from the file itself";
+            Fault::found(format!("read {}: {error}; {cure}", path.display()))
+        })?;
         Ok(Self { by_file })
     }
 
