@@ -16,6 +16,9 @@ mod clock;
 mod contract;
 mod cut;
 mod freshness;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod machine;
 mod membership;
