@@ -15,7 +15,7 @@ fn a_node_whose_disk_is_full_stops_and_goes_on_when_there_is_room() {
     let root = tempfile::tempdir().unwrap();
     let nodes: Vec<Node> = (1..=3).map(|number| Node::new(root.path(), number)).collect();
     let disks: Option<Vec<Tmpfs>> = nodes.iter().map(|node| Tmpfs::mount(&node.data, MEBIBYTES)).collect();
-    let Some(disks) = disks else { return };
+    let Some(mut disks) = disks else { return };
     let mut trio = Trio::start(nodes, root.path());
     let org = create_organization(&trio.platform, "acme", "enterprise", None);
     let load = Load::start(trio.urls(), &trio.platform, &org);
@@ -35,7 +35,7 @@ fn a_node_whose_disk_is_full_stops_and_goes_on_when_there_is_room() {
         assert!(again.contains("full") || again.contains("No space left"), "{again}");
         load.await_progress();
 
-        disks[ill].enlarge(2 * MEBIBYTES);
+        disks[ill].enlarge();
         trio.nodes[ill].start(None);
         trio.nodes[ill].await_ready();
         disks[ill].unfill();
@@ -52,7 +52,7 @@ fn a_node_whose_disk_is_full_stops_and_goes_on_when_there_is_room() {
 fn a_lone_node_whose_disk_filled_up_has_every_write_it_acknowledged_and_no_other() {
     let root = tempfile::tempdir().unwrap();
     let mut node = Node::new(root.path(), 1);
-    let Some(disk) = Tmpfs::mount(&node.data, MEBIBYTES) else { return };
+    let Some(mut disk) = Tmpfs::mount(&node.data, MEBIBYTES) else { return };
     node.start(None);
     node.await_ready();
     let password = std::fs::read_to_string(node.data.join("initial-admin-password")).unwrap();
@@ -74,7 +74,7 @@ fn a_lone_node_whose_disk_filled_up_has_every_write_it_acknowledged_and_no_other
     };
     let line = node.await_fault(&[&node.data.display().to_string()]);
     assert!(line.contains("full") || line.contains("No space left"), "{line}");
-    disk.enlarge(2 * MEBIBYTES);
+    disk.enlarge();
     node.start(None);
     node.await_ready();
     let found = count_at(&node.url, &platform, &org).unwrap();

@@ -10,6 +10,7 @@ use std::{
 /// A mounted file system in memory; unmounted when dropped.
 pub(super) struct Tmpfs {
     folder: PathBuf,
+    mebibytes: u32,
 }
 
 impl Tmpfs {
@@ -18,7 +19,7 @@ impl Tmpfs {
         let size = format!("size={mebibytes}m,mode=0700");
         let output = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output();
         match output {
-            Ok(output) if output.status.success() => Some(Self { folder: folder.to_owned() }),
+            Ok(output) if output.status.success() => Some(Self { folder: folder.to_owned(), mebibytes }),
             other => {
                 let why = other.map(|output| String::from_utf8_lossy(&output.stderr).trim().to_owned());
                 assert!(std::env::var_os("CI").is_none(), "a tmpfs cannot be mounted: {why:?}");
@@ -36,9 +37,10 @@ impl Tmpfs {
         }
     }
 
-    /// Gives it another size and no ballast: room again.
-    pub(super) fn enlarge(&self, mebibytes: u32) {
-        self.remount(&format!("size={mebibytes}m"));
+    /// Makes it twice as large: room again.
+    pub(super) fn enlarge(&mut self) {
+        self.mebibytes *= 2;
+        self.remount(&format!("size={}m", self.mebibytes));
     }
 
     /// As an administrator does it; the file system must not be in use.
