@@ -16,6 +16,8 @@ fn a_node_with_a_lost_disk_is_refused_under_its_old_number_and_joins_under_a_new
     let org = create_organization(&trio.platform, "acme", "enterprise", None);
     let load = Load::start(trio.urls(), &trio.platform, &org);
     load.await_progress();
+    // Its files are durable up to here, so that the loss can be told.
+    trio.done(2, &["snapshot"]);
     trio.nodes[2].kill();
     // First its log alone: what is left would look like the torn end of a crash, but for the checkpoint.
     let segment = trio.nodes[2].data.join("raft/log/0000000000000001.log");
