@@ -76,7 +76,9 @@ pub(crate) async fn watch_engine(core: Arc<Core>) {
             Err(error) => error.to_string(),
             Ok(()) => "it ended".into(),
         };
-        core.host.halt(Fault::new("run the consensus engine", why));
+        // The engine wraps what the log said in words of its own; the operator gets the log's.
+        let fault = core.log.check().err().unwrap_or_else(|| Fault::new("run the consensus engine", why));
+        core.host.halt(fault);
     }
 }
 

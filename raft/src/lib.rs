@@ -17,6 +17,9 @@ mod contract;
 mod cut;
 mod figures;
 mod freshness;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod house;
 mod lag;
 mod log;

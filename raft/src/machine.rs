@@ -22,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -50,6 +51,10 @@ const BATCH_BYTES: usize = 4 << 20;
 const SETTLE_WITHIN: Duration = Duration::from_millis(5);
 const SETTLE_ENTRIES: usize = 1024;
 
+/// What to do when log, record and files do not fit together.
+const CURE: &str = "put back what is missing, or remove this node from the cluster, remove its data and join it under \
+                    a new number";
+
 /// Up to where the machine's files are durable.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
@@ -70,20 +75,23 @@ impl Checkpoint {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(Fault::new("read the checkpoint record", error)),
+            Err(error) => {
+                return Err(Fault::new(format!("read the checkpoint record {}", path.display()), error));
+            }
         };
-        let damaged = || Fault::found("the checkpoint record is damaged");
+        let damaged = || Fault::found(format!("the checkpoint record {} is damaged; {CURE}", path.display()));
         let (sum, body) = bytes.split_at_checked(4).ok_or_else(damaged)?;
         if crc32c::crc32c(body).to_le_bytes() != sum {
             return Err(damaged());
         }
-        postcard::from_bytes(body).map_err(|e| Fault::new("decode the checkpoint record", e))
+        postcard::from_bytes(body).map_err(|_| damaged())
     }
 
     fn write(&self, path: &Path) -> Result<(), Fault> {
         let body = postcard::to_stdvec(self).map_err(|e| Fault::new("encode the checkpoint record", e))?;
         let bytes = [crc32c::crc32c(&body).to_le_bytes().as_slice(), &body].concat();
-        write_durably(path, &bytes).map_err(|e| Fault::new("write the checkpoint record", e))
+        write_durably(path, &bytes)
+            .map_err(|e| Fault::new(format!("write the checkpoint record {}", path.display()), e))
     }
 }
 
@@ -137,17 +145,16 @@ impl Host {
     pub(crate) fn require_fit(&self, purged: u64, last: u64) -> Result<(), Fault> {
         let checkpoint = self.checkpoint();
         let durable = checkpoint.index();
-        let cure = "restore what is missing, or remove this node's data and join it anew";
         if last < durable && !checkpoint.installed {
             return Err(Fault::found(format!(
                 "the log ends at entry {last}, but the files were made from entries up to {durable}: a segment of \
-                 the log is missing or was cut; {cure}"
+                 the log is missing or was cut; {CURE}"
             )));
         }
         if purged > durable {
             return Err(Fault::found(format!(
                 "the log begins after entry {purged}, but the files are known to hold entries up to {durable} \
-                 only: the checkpoint record is missing or old; {cure}"
+                 only: the checkpoint record is missing or old; {CURE}"
             )));
         }
         Ok(())
@@ -418,8 +425,14 @@ impl Host {
             open.entries += count;
             open.last = last;
             for (responder, place) in waiting {
-                let reply = place.and_then(|at| replies.get(at)).cloned().unwrap_or_default();
-                responder.send(reply);
+                let reply = place.map(|at| replies.get(at).cloned().unwrap_or_default());
+                if reply.as_ref().is_some_and(Bytes::is_empty) {
+                    return Err(Fault::found(format!(
+                        "an entry up to {last} is new in the log, yet the files hold it already: the end of the log \
+                         is missing; {CURE}"
+                    )));
+                }
+                responder.send(reply.unwrap_or_default());
             }
             Ok(())
         });

@@ -331,7 +331,7 @@ impl Incoming {
 }
 
 /// The name as a path below a folder, or nothing if it would lead out of it.
-fn relative(name: &str) -> Option<&Path> {
+pub(crate) fn relative(name: &str) -> Option<&Path> {
     let path = Path::new(name);
     let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
     (inside && !name.is_empty()).then_some(path)

@@ -102,7 +102,7 @@ async fn run(command: Subcommands) -> Result<(), Failure> {
 }
 
 fn failed(failure: &Failure) -> ExitCode {
-    eprintln!("threatflow: {failure}");
+    failure.say();
     ExitCode::from(failure.code())
 }
 

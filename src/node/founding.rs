@@ -99,7 +99,29 @@ fn way(config: &NodeConfig, folder: &DataFolder) -> Result<Way, Failure> {
     } else if Replica::exists(&folder.raft()) {
         return Ok(Way::Member);
     }
-    Ok(Way::Found(if config.join.is_some() { Founding::Join } else { Founding::Begin }))
+    // A founding draws new keys: it must not write them over those of files that are there.
+    folder.require_empty()?;
+    if config.join.is_some() {
+        return Ok(Way::Found(Founding::Join));
+    }
+    require_first(config)?;
+    Ok(Way::Found(Founding::Begin))
+}
+
+/// Only node 1 begins a cluster: any other number without data has lost its disk, or it is not mounted. It
+/// would answer its clients out of an empty cluster of its own.
+fn require_first(config: &NodeConfig) -> Result<(), Failure> {
+    let (node, data) = (config.node_id, config.data_dir.display());
+    if node == 1 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("node {node} has no data in {data} and no token, and only node 1 begins a cluster"),
+        format!(
+            "mount its disk; or, if it is new, start it with --join TOKEN; or, if its disk is lost, run \
+             `threatflow cluster remove {node}` and join it under a new number"
+        ),
+    ))
 }
 
 async fn join(config: &NodeConfig, folder: &DataFolder, replica: &raft::Config) -> Result<Keyring, Failure> {

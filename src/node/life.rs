@@ -12,6 +12,7 @@ use tokio::{net::TcpListener, sync::mpsc, time::sleep};
 
 use super::{
     Failure, NodeConfig,
+    failure::say,
     folder::{DataFolder, PASSWORD_FILE},
     founding::{self, ADMIN_EMAIL, Running, SIGNING_KEY},
     health::{Audience, Health},
@@ -169,19 +170,19 @@ async fn fault(cluster: &Cluster, halted: &mut mpsc::UnboundedReceiver<String>) 
 fn halt(fault: &str) -> Result<(), Failure> {
     let failure = Failure::fault(fault);
     tracing::error!(fault, "this node met a fault");
-    eprintln!("threatflow: {failure}");
+    failure.say();
     std::process::exit(i32::from(failure.code()));
 }
 
 fn announce(config: &NodeConfig, folder: &DataFolder, url: &str) {
     let data = config.data_dir.display();
-    eprintln!("threatflow: node {} serves {url} (data in {data})", config.node_id);
+    say(format_args!("node {} serves {url} (data in {data})", config.node_id));
     if folder.password().exists() {
         let path = config.data_dir.join(PASSWORD_FILE);
-        eprintln!(
-            "threatflow: log in to organization \"system\" as {ADMIN_EMAIL} with the password in {} \
+        say(format_args!(
+            "log in to organization \"system\" as {ADMIN_EMAIL} with the password in {} \
              (POST {url}/api/v2/auth/login), then delete that file",
             path.display()
-        );
+        ));
     }
 }

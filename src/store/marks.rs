@@ -23,7 +23,10 @@ impl Marks {
     pub(super) fn load(root: &Path) -> Result<Self, Fault> {
         let path = root.join(Self::NAME);
         let Some(bytes) = read_if_present(&path)? else { return Ok(Self::default()) };
-        serde_json::from_slice(&bytes).map_err(|error| Fault::new(format!("read {}", path.display()), error))
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let cure = "remove it: where each file stands is then read from the file itself";
+            Fault::found(format!("read {}: {error}; {cure}", path.display()))
+        })
     }
 
     /// The content for [`Marks::save`], taken before the files are made durable.

@@ -109,8 +109,10 @@ impl Store {
 pub(super) fn complete(root: &Path) -> Result<(), Fault> {
     let path = root.join(NOTE);
     let Some(bytes) = read_if_present(&path)? else { return Ok(()) };
-    let note: Install = serde_json::from_slice(&bytes)
-        .map_err(|error| Fault::new(format!("read {}", path.display()), error))?;
+    let note: Install = serde_json::from_slice(&bytes).map_err(|error| {
+        let cure = "remove this node from the cluster, remove its data and join it under a new number";
+        Fault::found(format!("read {}: {error}; {cure}", path.display()))
+    })?;
     for mark in &note.take {
         take(root, &note.staged, mark)?;
     }

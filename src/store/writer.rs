@@ -162,8 +162,9 @@ impl Writer {
         let marked = store.mark(file);
         if state.mark < marked {
             return Err(Fault::found(format!(
-                "file {file} stands at entry {}, but entry {marked} was applied to it: it was replaced or lost; \
-                 remove this node's data and join it again",
+                "{} stands at entry {}, but entry {marked} was applied to it: it was replaced or lost; put it back, \
+                 or remove this node from the cluster, remove its data and join it under a new number",
+                store.path(file).display(),
                 state.mark
             )));
         }

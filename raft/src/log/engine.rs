@@ -129,8 +129,9 @@ impl Shared {
     pub(super) fn fail(&self, fault: &Fault) {
         let mut state = self.lock();
         if state.broken.is_none() {
-            tracing::error!(fault = %fault, "the log is broken");
             state.broken = Some(fault.to_string());
+            drop(state);
+            tracing::error!(fault = %fault, "the log is broken");
         }
     }
 
@@ -178,7 +179,7 @@ impl Shared {
 impl State {
     fn check(&self) -> Result<(), Fault> {
         match &self.broken {
-            Some(broken) => Err(Fault::found(format!("the log failed earlier: {broken}"))),
+            Some(broken) => Err(Fault::found(broken.clone())),
             None => Ok(()),
         }
     }
@@ -370,6 +371,11 @@ impl Log {
         let state = self.shared.lock();
         let purged = state.index.purged();
         (purged, state.index.last().or(purged))
+    }
+
+    /// The fault that broke the log, if one did.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        self.shared.check()
     }
 
     /// What the log holds.

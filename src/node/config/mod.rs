@@ -133,6 +133,18 @@ impl NodeConfig {
         Err(Failure::usage(wrong.join("; "), format!("known keys: {}", keys::names())))
     }
 
+    /// Reads a configuration file that holds `text`; the fuzzer's way in.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        let mut config = Self::default();
+        let settings =
+            sources::from_text("fuzz.toml", text, &mut Vec::new()).map_err(|wrong| wrong.to_string())?;
+        for setting in settings {
+            setting.apply(&mut config)?;
+        }
+        config.contradiction().map_or(Ok(config), Err)
+    }
+
     /// What peers connect to.
     pub fn peer_address(&self) -> String {
         self.peer_advertise.clone().unwrap_or_else(|| self.peer_listen.to_string())
