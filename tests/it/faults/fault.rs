@@ -1,0 +1,216 @@
+//! The faults: how each strikes, how it shows, and how it is healed.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{
+    fleet::Fleet,
+    lab::{NODES, PEER_PORT},
+    proxy::Proxies,
+    rng::Rng,
+    skew::Skew,
+};
+use crate::harness::Caller;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The leader and its peers do not reach each other; clients reach all.
+    IsolateLeader,
+    IsolateFollower,
+    /// The leader's words arrive, and none arrive at it.
+    DeafLeader,
+    /// The leader hears, and is not heard.
+    MuteLeader,
+    /// The leader and one follower do not reach each other; the third node reaches both.
+    CutOneLink,
+    /// The leader's network goes and comes.
+    Flapping,
+    /// Every word between nodes takes 200 ms.
+    Delay,
+    /// One packet in twenty is lost, at every node.
+    Loss,
+    /// The leader's process stands still.
+    Freeze,
+    /// A node's clock is set by this many seconds.
+    SetClock(i64),
+}
+
+const ONE_WAY: Duration = Duration::from_millis(200);
+
+impl Fault {
+    /// How long it lasts at least.
+    pub fn lasts(self, rng: &mut Rng) -> Duration {
+        match self {
+            Self::Freeze => Duration::from_secs(10),
+            _ => Duration::from_millis(5_000 + rng.below(3_000)),
+        }
+    }
+
+    /// Whether a quick run tries it, too.
+    pub fn is_quick(self) -> bool {
+        matches!(self, Self::IsolateLeader | Self::Freeze)
+    }
+
+    /// Whether the others elect a new leader because of it.
+    fn deposes(self) -> bool {
+        use Fault::{DeafLeader, Flapping, Freeze, IsolateLeader, MuteLeader};
+        matches!(self, IsolateLeader | DeafLeader | MuteLeader | Flapping | Freeze)
+    }
+}
+
+/// A fault at work.
+pub struct Struck<'a> {
+    fleet: &'a Fleet,
+    skew: Option<&'a Skew>,
+    fault: Fault,
+    victim: usize,
+    /// A follower that is part of it, too.
+    second: usize,
+    proxies: Option<Proxies>,
+    rng: Rng,
+    /// Flapping: whether the network is gone, and until when it stays so.
+    gone: bool,
+    until: Instant,
+    met: u64,
+    deposed: bool,
+    wrong_clock: bool,
+}
+
+impl<'a> Struck<'a> {
+    /// Strikes.
+    pub fn begin(fault: Fault, fleet: &'a Fleet, skew: Option<&'a Skew>, mut rng: Rng) -> Self {
+        let leader = fleet.leader();
+        let follower = (leader + 1 + rng.below(2) as usize) % NODES.len();
+        let victim = match fault {
+            Fault::IsolateFollower => follower,
+            Fault::SetClock(_) => *rng.pick(&[leader, follower]),
+            _ => leader,
+        };
+        let (gone, until) = (false, Instant::now());
+        let mut struck = Self {
+            fleet,
+            skew,
+            fault,
+            victim,
+            second: follower,
+            proxies: None,
+            rng,
+            gone,
+            until,
+            met: 0,
+            deposed: false,
+            wrong_clock: false,
+        };
+        println!("{fault:?} strikes node {} (node {} leads)", victim + 1, leader + 1);
+        struck.strike();
+        struck
+    }
+
+    fn strike(&mut self) {
+        match self.fault {
+            Fault::IsolateLeader | Fault::IsolateFollower => self.cut(true, true),
+            Fault::DeafLeader => self.cut(true, false),
+            Fault::MuteLeader => self.cut(false, true),
+            Fault::CutOneLink => {
+                let other = self.fleet.lab.address(self.second);
+                let (from, to) = dropped(&other);
+                self.fleet.lab.set_rules(self.victim, &[from], &[to], &[]);
+            }
+            Fault::Flapping => {}
+            Fault::Delay => self.slow_down(),
+            Fault::Loss => {
+                for node in NODES {
+                    let lost = "numgen random mod 100 < 5 counter drop".to_owned();
+                    self.fleet.lab.set_rules(node, &[lost], &[], &[]);
+                }
+            }
+            Fault::Freeze => self.fleet.signal(self.victim, "-STOP"),
+            Fault::SetClock(seconds) => self.skew.expect("clocks can be set").set(self.victim, seconds),
+        }
+    }
+
+    /// Cuts the victim from its peers, in one direction or both.
+    fn cut(&self, inward: bool, outward: bool) {
+        let (from, to) = dropped(&self.fleet.lab.peers_of(self.victim));
+        let input: Vec<String> = inward.then_some(from).into_iter().collect();
+        let output: Vec<String> = outward.then_some(to).into_iter().collect();
+        self.fleet.lab.set_rules(self.victim, &input, &output, &[]);
+    }
+
+    /// New connections between nodes go through the proxies; those there are get reset.
+    fn slow_down(&mut self) {
+        let lab = &self.fleet.lab;
+        let proxies = Proxies::open(lab, ONE_WAY);
+        for node in NODES {
+            let others = NODES.into_iter().filter(|other| *other != node);
+            let detour = |other: usize| {
+                let (to, by, port) = (lab.address(other), lab.own_address(), proxies.ports[other]);
+                format!("ip daddr {to} tcp dport {PEER_PORT} dnat to {by}:{port}")
+            };
+            let nat: Vec<String> = others.map(detour).collect();
+            let direct = format!("ip daddr {} tcp dport {PEER_PORT}", lab.peers_of(node));
+            lab.set_rules(node, &[], &[format!("{direct} counter reject with tcp reset")], &nat);
+        }
+        self.proxies = Some(proxies);
+    }
+
+    /// What it does while it lasts; called again and again.
+    pub fn go_on(&mut self) {
+        if self.fault == Fault::Flapping && Instant::now() >= self.until {
+            self.until = Instant::now() + Duration::from_millis(300 + self.rng.below(1_500));
+            self.gone = !self.gone;
+            if self.gone {
+                self.cut(true, true);
+            } else {
+                self.met += self.fleet.lab.met(self.victim);
+                self.fleet.lab.clear_rules(self.victim);
+            }
+        }
+    }
+
+    /// Whether it has shown that it is real: packets were lost, another node leads, a clock is wrong.
+    pub fn shows(&mut self) -> bool {
+        if self.fault.deposes() && !self.deposed {
+            let others: Vec<usize> = NODES.into_iter().filter(|node| *node != self.victim).collect();
+            self.deposed = self.fleet.leader_among(&others).is_some();
+        }
+        match self.fault {
+            Fault::Freeze => self.deposed,
+            Fault::SetClock(seconds) => {
+                self.wrong_clock = self.wrong_clock || self.clock_is_off_by(seconds);
+                self.wrong_clock
+            }
+            Fault::Delay => self.proxies.as_ref().is_some_and(|proxies| proxies.carried() > 10_000),
+            _ => {
+                let met: u64 = NODES.into_iter().map(|node| self.fleet.lab.met(node)).sum();
+                self.met + met > 0 && (self.deposed || !self.fault.deposes())
+            }
+        }
+    }
+
+    /// The node says the time in its answers.
+    fn clock_is_off_by(&self, seconds: i64) -> bool {
+        let caller = Caller::within(&self.fleet.url(self.victim), Duration::from_secs(2));
+        let said = caller.try_get("/livez").and_then(|answer| answer.header("date").map(str::to_owned));
+        let format = time::macros::format_description!(
+            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+        );
+        let said = said.and_then(|date| time::PrimitiveDateTime::parse(&date, format).ok());
+        let now = time::OffsetDateTime::from(SystemTime::now());
+        said.is_some_and(|said| ((said.assume_utc() - now).whole_seconds() - seconds).abs() < 60)
+    }
+
+    /// Ends it.
+    pub fn heal(self) {
+        match self.fault {
+            Fault::Freeze => self.fleet.signal(self.victim, "-CONT"),
+            Fault::SetClock(_) => self.skew.expect("clocks can be set").set(self.victim, 0),
+            _ => NODES.into_iter().for_each(|node| self.fleet.lab.clear_rules(node)),
+        }
+    }
+}
+
+/// Rules that drop what comes from these addresses, and what goes to them.
+fn dropped(addresses: &str) -> (String, String) {
+    (format!("ip saddr {addresses} counter drop"), format!("ip daddr {addresses} counter drop"))
+}

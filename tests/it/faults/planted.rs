@@ -1,0 +1,45 @@
+//! The test of the test: bugs planted in the product, which the judge must find.
+//!
+//! The binary has them on demand (`TF_TEST_BUG`), in debug builds only: see `raft/src/planted.rs`.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    alone, checker,
+    fault::{Fault, Struck},
+    fleet::Fleet,
+    go_on,
+    lab::Lab,
+    load::Load,
+    rng::Rng,
+};
+
+/// A leader with this bug is cut off; answers what the judge says about what clients were told.
+fn verdict(bug: &str) -> Option<Result<(), String>> {
+    let _alone = alone();
+    let lab = Lab::open()?;
+    let seed = Rng::seed();
+    println!("planted {bug}: TF_TEST_SEED={seed}");
+    let fleet = Fleet::start(lab, |_| vec![("TF_TEST_BUG".to_owned(), bug.to_owned())]);
+    let load = Load::start(bug, &fleet, &fleet.platform(), seed);
+    go_on(&load, "before the fault", || true);
+    let mut struck = Struck::begin(Fault::IsolateLeader, &fleet, None, Rng::new(seed, usize::MAX));
+    let began = Instant::now();
+    go_on(&load, "during the fault", || began.elapsed() > Duration::from_secs(6) && struck.shows());
+    let (first, events) = load.cut_off();
+    Some(checker::check(&first, &events))
+}
+
+#[test]
+fn a_leader_that_acknowledges_before_a_majority_has_it_is_found() {
+    let Some(verdict) = verdict("early_ack") else { return };
+    let why = verdict.expect_err("writes that only one node had were acknowledged, and nobody saw it");
+    assert!(why.contains("no order explains it"), "{why}");
+}
+
+#[test]
+fn strong_reads_of_local_state_are_found() {
+    let Some(verdict) = verdict("stale_reads") else { return };
+    let why = verdict.expect_err("strong reads answered old values, and nobody saw it");
+    assert!(why.contains("no order explains it"), "{why}");
+}
