@@ -1,12 +1,11 @@
-//! Bugs that a test asks for by the variable `TF_TEST_BUG`, to see whether it finds them. A release build has
-//! none of this; `./check` looks.
+//! Bugs that a test asks for, to see whether it finds them: the variable `TF_TEST_BUG` names a file, and what
+//! stands in it is what is wrong from then on. A release build has none of this; `./check` looks.
 
-/// Whether this process is to have the bug.
+/// Whether this process is to have the bug now.
 #[cfg(debug_assertions)]
 pub fn planted(bug: &str) -> bool {
-    use std::sync::OnceLock;
-    static ASKED: OnceLock<Option<String>> = OnceLock::new();
-    ASKED.get_or_init(|| std::env::var("TF_TEST_BUG").ok()).as_deref() == Some(bug)
+    let asked = std::env::var_os("TF_TEST_BUG").map(std::fs::read_to_string);
+    asked.is_some_and(|asked| asked.is_ok_and(|asked| asked == bug))
 }
 
 /// Never, in a release build.

@@ -1,6 +1,6 @@
 //! The faults: how each strikes, how it shows, and how it is healed.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::{
     fleet::Fleet,
@@ -9,7 +9,6 @@ use super::{
     rng::Rng,
     skew::Skew,
 };
-use crate::harness::Caller;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +72,6 @@ pub struct Struck<'a> {
     until: Instant,
     met: u64,
     deposed: bool,
-    wrong_clock: bool,
 }
 
 impl<'a> Struck<'a> {
@@ -99,7 +97,6 @@ impl<'a> Struck<'a> {
             until,
             met: 0,
             deposed: false,
-            wrong_clock: false,
         };
         println!("{fault:?} strikes node {} (node {} leads)", victim + 1, leader + 1);
         struck.strike();
@@ -176,28 +173,13 @@ impl<'a> Struck<'a> {
         }
         match self.fault {
             Fault::Freeze => self.deposed,
-            Fault::SetClock(seconds) => {
-                self.wrong_clock = self.wrong_clock || self.clock_is_off_by(seconds);
-                self.wrong_clock
-            }
+            Fault::SetClock(_) => self.skew.is_some_and(|skew| skew.told(self.victim) > 0),
             Fault::Delay => self.proxies.as_ref().is_some_and(|proxies| proxies.carried() > 10_000),
             _ => {
                 let met: u64 = NODES.into_iter().map(|node| self.fleet.lab.met(node)).sum();
                 self.met + met > 0 && (self.deposed || !self.fault.deposes())
             }
         }
-    }
-
-    /// The node says the time in its answers.
-    fn clock_is_off_by(&self, seconds: i64) -> bool {
-        let caller = Caller::within(&self.fleet.url(self.victim), Duration::from_secs(2));
-        let said = caller.try_get("/livez").and_then(|answer| answer.header("date").map(str::to_owned));
-        let format = time::macros::format_description!(
-            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-        );
-        let said = said.and_then(|date| time::PrimitiveDateTime::parse(&date, format).ok());
-        let now = time::OffsetDateTime::from(SystemTime::now());
-        said.is_some_and(|said| ((said.assume_utc() - now).whole_seconds() - seconds).abs() < 60)
     }
 
     /// Ends it.

@@ -119,7 +119,7 @@ impl Stopwatch {
     }
 }
 
-/// Writes a history where whoever looks into a failure finds it.
+/// Writes the history of a run where whoever looks into it finds it; the one before is gone.
 pub fn keep(name: &str, seed: u64, events: &[Event]) -> PathBuf {
     let mut text = format!("# {name}, seed {seed}: called, answered (ms), client, key, act, said\n");
     for event in events {
@@ -128,7 +128,7 @@ pub fn keep(name: &str, seed: u64, events: &[Event]) -> PathBuf {
         let Event { client, key, act, said, .. } = event;
         writeln!(text, "{called:10.3} {answered:10.3} {client:3} {key} {act:?} {said:?}").unwrap();
     }
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("history-{name}-{seed}.txt"));
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("history-{name}.txt"));
     std::fs::write(&path, text).unwrap();
     path
 }

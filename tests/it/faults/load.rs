@@ -65,6 +65,7 @@ impl Load {
             number,
             rng: Rng::new(seed, number),
             nodes: fleet.everywhere(platform),
+            stays: true,
             claims: 0,
             world: Arc::clone(&world),
         };
@@ -166,18 +167,26 @@ fn organization(slug: &str, plan: &str, name: &str) -> Value {
             "billing_email": format!("bills@{slug}.test") })
 }
 
-/// One client. What it does follows from the seed; when, and what comes of it, does not.
+/// One client. What it does follows from the seed; when, and what comes of it, do not.
 struct Client {
     number: usize,
     rng: Rng,
     nodes: Vec<Caller>,
+    /// Whether it asks again until it is answered; else it goes after the first try, whatever came of it.
+    stays: bool,
     claims: usize,
     world: Arc<World>,
 }
 
 impl Client {
     fn work(&mut self) {
-        while !self.world.stop.load(Ordering::SeqCst) {
+        for operation in 0.. {
+            if self.world.stop.load(Ordering::SeqCst) {
+                return;
+            }
+            // A stream for each: what comes next must not depend on how the last one went.
+            self.rng = Rng::new(self.world.seed, (self.number + 1) << 32 | operation);
+            self.stays = self.rng.below(4) != 0;
             match self.rng.below(100) {
                 0..40 => self.add(),
                 40..55 => self.count(),
@@ -322,7 +331,7 @@ impl Client {
             let node = &self.nodes[(home + turn) % NODES.len()];
             match node.send(method, path, body.as_ref().map(String::as_bytes), &headers) {
                 Some(answer) if ![401, 503].contains(&answer.status) => return Some(answer),
-                _ if began.elapsed() > GIVE_UP => return None,
+                _ if began.elapsed() > GIVE_UP || !self.stays => return None,
                 _ => std::thread::sleep(PAUSE),
             }
         }

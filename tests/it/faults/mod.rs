@@ -5,7 +5,7 @@
 //! acknowledged write there once, all nodes equal. `planted.rs` proves that the judge finds bugs.
 //!
 //! Each run prints its seed; `TF_TEST_SEED` repeats what is done and in which order by each client, though not
-//! how threads and packets interleave. A failure leaves the history under `target/tmp`. Start at `withstand`.
+//! how threads and packets interleave. The last history of each lies under `target/tmp`. Start at `withstand`.
 
 mod checker;
 mod fault;
@@ -19,6 +19,7 @@ mod rng;
 mod skew;
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -86,18 +87,19 @@ fn go_on(load: &Load, when: &str, mut more: impl FnMut() -> bool) {
 }
 
 /// Everything that a history must be.
-fn judge(name: &str, seed: u64, first: &std::collections::BTreeMap<String, State>, events: &[Event]) {
+fn judge(name: &str, seed: u64, first: &BTreeMap<String, State>, events: &[Event]) {
     let kept = |event: &&Event| matches!(event.said, Said::Total(_) | Said::Done) && event.act != Act::Count;
-    let lost = |event: &&Event| event.said == Said::Unknown;
+    let mut answered: Vec<Duration> = events.iter().filter(kept).map(|event| event.answered).collect();
+    answered.sort();
+    let silence = answered.windows(2).map(|two| two[1] - two[0]).max().unwrap_or_default();
+    let lost = events.iter().filter(|event| event.said == Said::Unknown).count();
+    let (all, writes, keys) = (events.len(), answered.len(), first.len());
     println!(
-        "{name}: {} operations on {} keys, {} writes acknowledged, {} without an answer",
-        events.len(),
-        first.len(),
-        events.iter().filter(kept).count(),
-        events.iter().filter(lost).count(),
+        "{name}: {all} operations on {keys} keys, {writes} writes acknowledged, {lost} without an answer, \
+         at most {silence:?} between two acknowledgements"
     );
+    let path = history::keep(name, seed, events);
     if let Err(why) = checker::check(first, events) {
-        let path = history::keep(name, seed, events);
         panic!("not linearizable: {why}; the history is in {}", path.display());
     }
 }

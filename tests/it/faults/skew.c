@@ -1,5 +1,6 @@
-/* A wall clock that is wrong, for one process: the seconds in the file TF_SKEW_FILE are added to it.
-   Loaded before libc (LD_PRELOAD). Monotonic clocks stay right, as they do when an operator sets the time. */
+/* A wall clock that is wrong, for one process: the seconds in the file TF_SKEW_FILE are added to it, and how
+   often a wrong time was told is counted behind them. Loaded before libc (LD_PRELOAD). Monotonic clocks stay
+   right, as they do when an operator sets the time. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -10,14 +11,17 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile const int64_t *skew;
+static struct {
+    volatile int64_t seconds;
+    volatile int64_t told;
+} *skew;
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("TF_SKEW_FILE");
-    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (file < 0)
         return;
-    void *page = mmap(NULL, sizeof *skew, PROT_READ, MAP_SHARED, file, 0);
+    void *page = mmap(NULL, sizeof *skew, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (page != MAP_FAILED)
         skew = page;
     close(file);
@@ -25,8 +29,10 @@ __attribute__((constructor)) static void begin(void) {
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     int failed = (int)syscall(SYS_clock_gettime, clock, now);
-    if (!failed && skew && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        now->tv_sec += *skew;
+    if (!failed && skew && skew->seconds && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
+        now->tv_sec += skew->seconds;
+        skew->told++;
+    }
     return failed;
 }
 

@@ -30,7 +30,7 @@ impl Skew {
     /// The environment of node `node`'s process.
     pub fn environment(&self, node: usize) -> Vec<(String, String)> {
         let file = self.file(node);
-        fs::write(&file, 0_i64.to_ne_bytes()).unwrap();
+        fs::write(&file, [0; 16]).unwrap();
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         vec![
             ("LD_PRELOAD".to_owned(), text(&self.folder.path().join("skew.so"))),
@@ -43,6 +43,13 @@ impl Skew {
         // In place: the process has mapped this very file.
         let file = fs::OpenOptions::new().write(true).open(self.file(node)).unwrap();
         file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
+    }
+
+    /// How often a node was told a wrong time.
+    pub fn told(&self, node: usize) -> i64 {
+        let mut bytes = [0; 8];
+        fs::File::open(self.file(node)).unwrap().read_exact_at(&mut bytes, 8).unwrap();
+        i64::from_ne_bytes(bytes)
     }
 
     fn file(&self, node: usize) -> PathBuf {
