@@ -1,6 +1,7 @@
 //! What clients asked and were told, and the rules it is judged by.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     path::PathBuf,
     time::{Duration, Instant},
@@ -106,29 +107,69 @@ impl State {
     }
 }
 
-/// Collects events against one clock.
-pub struct Stopwatch(Instant);
+/// All that happened, on one clock.
+pub struct History {
+    pub name: String,
+    pub seed: u64,
+    /// What each key was at first.
+    pub first: BTreeMap<String, State>,
+    pub events: Vec<Event>,
+    /// When faults began and ended.
+    pub marks: Vec<(Duration, &'static str)>,
+    began: Instant,
+}
 
-impl Stopwatch {
-    pub fn start() -> Self {
-        Self(Instant::now())
+impl History {
+    pub fn begin(name: &str, seed: u64) -> Self {
+        let (name, began) = (name.to_owned(), Instant::now());
+        Self { name, seed, first: BTreeMap::new(), events: Vec::new(), marks: Vec::new(), began }
     }
 
     pub fn now(&self) -> Duration {
-        self.0.elapsed()
+        self.began.elapsed()
+    }
+
+    /// Says how much happened, and the longest time in which no write was acknowledged.
+    pub fn tell(&self) {
+        let kept = self.events.iter().filter(|event| event.is_kept_write());
+        let mut answered: Vec<Duration> = kept.map(|event| event.answered).collect();
+        answered.sort();
+        let silence = answered.windows(2).map(|two| two[1] - two[0]).max().unwrap_or_default();
+        let lost = self.events.iter().filter(|event| event.said == Said::Unknown).count();
+        println!(
+            "{}: {} operations on {} keys, {} writes acknowledged, {lost} without an answer, at most {} ms \
+             between two acknowledgements",
+            self.name,
+            self.events.len(),
+            self.first.len(),
+            answered.len(),
+            silence.as_millis()
+        );
+    }
+
+    /// Writes it where whoever looks into it finds it; the one of the run before is gone.
+    pub fn keep(&self) -> PathBuf {
+        let ms = |at: Duration| at.as_secs_f64() * 1_000.0;
+        let mut text = format!("# {}, seed {}\n", self.name, self.seed);
+        for (at, mark) in &self.marks {
+            writeln!(text, "# {:.3} ms: {mark}", ms(*at)).unwrap();
+        }
+        text += "# called, answered (ms), client, key, act, said\n";
+        for event in &self.events {
+            let Event { client, key, act, said, .. } = event;
+            let (called, answered) = (ms(event.called), ms(event.answered));
+            writeln!(text, "{called:10.3} {answered:10.3} {client:3} {key} {act:?} {said:?}").unwrap();
+        }
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("history-{}.txt", self.name));
+        std::fs::write(&path, text).unwrap();
+        path
     }
 }
 
-/// Writes the history of a run where whoever looks into it finds it; the one before is gone.
-pub fn keep(name: &str, seed: u64, events: &[Event]) -> PathBuf {
-    let mut text = format!("# {name}, seed {seed}: called, answered (ms), client, key, act, said\n");
-    for event in events {
-        let (called, answered) =
-            (event.called.as_secs_f64() * 1_000.0, event.answered.as_secs_f64() * 1_000.0);
-        let Event { client, key, act, said, .. } = event;
-        writeln!(text, "{called:10.3} {answered:10.3} {client:3} {key} {act:?} {said:?}").unwrap();
+impl Event {
+    /// A write that was acknowledged.
+    pub fn is_kept_write(&self) -> bool {
+        let wrote = matches!(self.act, Act::Add(_) | Act::Rename { .. } | Act::Claim);
+        wrote && matches!(self.said, Said::Total(_) | Said::Done)
     }
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("history-{name}.txt"));
-    std::fs::write(&path, text).unwrap();
-    path
 }

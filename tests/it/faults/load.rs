@@ -1,7 +1,6 @@
 //! Sixteen clients at once, all over the nodes, and what they were told.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     fleet::Fleet,
-    history::{Act, Event, Said, State, Stopwatch, keep},
+    history::{Act, Event, History, Said, State},
     lab::NODES,
     rng::Rng,
 };
@@ -40,18 +39,14 @@ struct World {
     counters: Vec<(String, String, &'static str, bool)>,
     /// Organizations: key, path.
     rows: Vec<(String, String)>,
-    first: Mutex<BTreeMap<String, State>>,
-    events: Mutex<Vec<Event>>,
-    since: Stopwatch,
+    history: Mutex<History>,
     /// Writes that were answered with a success.
     kept: AtomicU64,
     stop: AtomicBool,
-    seed: u64,
 }
 
 /// The clients, at work.
 pub struct Load {
-    name: String,
     world: Arc<World>,
     clients: Vec<JoinHandle<()>>,
     auditor: Client,
@@ -60,9 +55,10 @@ pub struct Load {
 impl Load {
     /// Creates what the clients work on, and sets them to work.
     pub fn start(name: &str, fleet: &Fleet, platform: &Caller, seed: u64) -> Self {
-        let world = Arc::new(World::create(platform, seed));
+        let world = Arc::new(World::create(name, platform, seed));
         let client = |number: usize| Client {
             number,
+            seed,
             rng: Rng::new(seed, number),
             nodes: fleet.everywhere(platform),
             stays: true,
@@ -74,7 +70,7 @@ impl Load {
             std::thread::spawn(move || client.work())
         });
         let clients = clients.collect();
-        Self { name: name.to_owned(), auditor: client(CLIENTS), clients, world }
+        Self { auditor: client(CLIENTS), clients, world }
     }
 
     /// How many writes succeeded so far.
@@ -83,23 +79,29 @@ impl Load {
         self.world.kept.load(Ordering::SeqCst)
     }
 
-    /// Ends the work, waits for `rest`, and reads every key once more at every node; answers the first states
-    /// and the whole history.
-    pub fn finish(mut self, rest: &mut dyn FnMut()) -> (BTreeMap<String, State>, Vec<Event>) {
+    /// Notes that a fault begins or ends now.
+    pub fn mark(&self, what: &'static str) {
+        let mut history = self.world.history.lock().unwrap();
+        let now = history.now();
+        history.marks.push((now, what));
+    }
+
+    /// Ends the work, waits for `rest`, and reads every key once more at every node.
+    pub fn finish(mut self, rest: &mut dyn FnMut()) -> History {
         self.stop();
         rest();
         self.auditor.read_everything();
-        let first = self.world.first.lock().unwrap().clone();
-        let events = self.world.events.lock().unwrap().clone();
-        (first, events)
+        self.history()
     }
 
     /// As `finish`, of a cluster that may be broken by now.
-    pub fn cut_off(mut self) -> (BTreeMap<String, State>, Vec<Event>) {
+    pub fn cut_off(mut self) -> History {
         self.stop();
-        let first = self.world.first.lock().unwrap().clone();
-        let events = self.world.events.lock().unwrap().clone();
-        (first, events)
+        self.history()
+    }
+
+    fn history(&self) -> History {
+        std::mem::replace(&mut *self.world.history.lock().unwrap(), History::begin("", 0))
     }
 
     fn stop(&mut self) {
@@ -119,26 +121,25 @@ impl Drop for Load {
             let _ = client.join();
         }
         if std::thread::panicking() {
-            let path = keep(&self.name, self.world.seed, &self.world.events.lock().unwrap());
-            println!("the history so far is in {}", path.display());
+            println!("the history so far is in {}", self.world.history.lock().unwrap().keep().display());
         }
     }
 }
 
 impl World {
-    fn create(platform: &Caller, seed: u64) -> Self {
+    fn create(name: &str, platform: &Caller, seed: u64) -> Self {
         let create = |slug: &str, plan: &str| {
             let created = platform.post("/api/v2/organizations", &organization(slug, plan, "first"));
             assert_eq!(created.status, 201, "{}", created.body);
             (format!("/api/v2/organizations/{}", created.json["id"].as_str().unwrap()), created.json)
         };
-        let mut first = BTreeMap::new();
+        let mut history = History::begin(name, seed);
         let mut counters = Vec::new();
         for (number, (plan, resource, back)) in COUNTERS.iter().enumerate() {
             let (path, seen) = create(&format!("counted-{number}"), plan);
             let key = format!("counter {number} ({resource})");
             let limit = seen["quotas"][resource].as_i64().unwrap();
-            first.insert(key.clone(), State::Counter { value: 0, limit });
+            history.first.insert(key.clone(), State::Counter { value: 0, limit });
             counters.push((key, path, *resource, *back));
         }
         let mut rows = Vec::new();
@@ -146,18 +147,15 @@ impl World {
             let (path, _) = create(&format!("renamed-{number}"), "enterprise");
             let Some(Said::Row { version, name }) = row(&platform.get(&path)) else { panic!("{path}") };
             let key = format!("row {number}");
-            first.insert(key.clone(), State::Row { version, name });
+            history.first.insert(key.clone(), State::Row { version, name });
             rows.push((key, path));
         }
         Self {
             counters,
             rows,
-            first: Mutex::new(first),
-            events: Mutex::default(),
-            since: Stopwatch::start(),
+            history: Mutex::new(history),
             kept: AtomicU64::new(0),
             stop: AtomicBool::new(false),
-            seed,
         }
     }
 }
@@ -170,6 +168,7 @@ fn organization(slug: &str, plan: &str, name: &str) -> Value {
 /// One client. What it does follows from the seed; when, and what comes of it, do not.
 struct Client {
     number: usize,
+    seed: u64,
     rng: Rng,
     nodes: Vec<Caller>,
     /// Whether it asks again until it is answered; else it goes after the first try, whatever came of it.
@@ -185,7 +184,7 @@ impl Client {
                 return;
             }
             // A stream for each: what comes next must not depend on how the last one went.
-            self.rng = Rng::new(self.world.seed, (self.number + 1) << 32 | operation);
+            self.rng = Rng::new(self.seed, (self.number + 1) << 32 | operation);
             self.stays = self.rng.below(4) != 0;
             match self.rng.below(100) {
                 0..40 => self.add(),
@@ -232,7 +231,7 @@ impl Client {
         let Some(Said::Row { version: seen, .. }) = read else { return };
         let body = json!({ "name": name });
         let tag = format!("\"{seen}\"");
-        let began = world.since.now();
+        let began = world.history.lock().unwrap().now();
         let mut shown = None;
         self.operate(key, Act::Rename { seen, name }, |client| {
             let answer = client.insist("PUT", path, Some(&body), &[("if-match", &tag)])?;
@@ -253,7 +252,8 @@ impl Client {
     fn claim(&mut self) {
         self.claims += 1;
         let slug = format!("claimed-{}", self.claims);
-        self.world.first.lock().unwrap().entry(slug.clone()).or_insert(State::Slug { taken: false });
+        let first = State::Slug { taken: false };
+        self.world.history.lock().unwrap().first.entry(slug.clone()).or_insert(first);
         let mut body = organization(&slug, "free", &format!("client {}", self.number));
         body["domain"] = json!(format!("{slug}-{}.test", self.number));
         self.operate(&slug, Act::Claim, |client| {
@@ -269,7 +269,7 @@ impl Client {
     /// Reads every key at every node.
     fn read_everything(&mut self) {
         let world = Arc::clone(&self.world);
-        let keys: Vec<String> = world.first.lock().unwrap().keys().cloned().collect();
+        let keys: Vec<String> = world.history.lock().unwrap().first.keys().cloned().collect();
         for node in NODES {
             self.number = CLIENTS + node;
             for (key, path, resource, _) in &world.counters {
@@ -290,7 +290,7 @@ impl Client {
 
     /// Performs an operation and records it; a read without an answer says nothing and is dropped.
     fn operate(&mut self, key: &str, act: Act, ask: impl FnOnce(&mut Self) -> Option<Said>) -> Option<Said> {
-        let began = self.world.since.now();
+        let began = self.world.history.lock().unwrap().now();
         let said = ask(self);
         match &said {
             Some(said) => self.record(key, act, said.clone(), began),
@@ -301,12 +301,11 @@ impl Client {
     }
 
     fn record(&self, key: &str, act: Act, said: Said, called: Duration) {
-        let wrote = matches!(act, Act::Add(_) | Act::Rename { .. } | Act::Claim);
-        let (client, key, answered) = (self.number, key.to_owned(), self.world.since.now());
-        if wrote && matches!(said, Said::Total(_) | Said::Done) {
-            self.world.kept.fetch_add(1, Ordering::SeqCst);
-        }
-        self.world.events.lock().unwrap().push(Event { client, key, act, said, called, answered });
+        let mut history = self.world.history.lock().unwrap();
+        let (client, key, answered) = (self.number, key.to_owned(), history.now());
+        let event = Event { client, key, act, said, called, answered };
+        self.world.kept.fetch_add(u64::from(event.is_kept_write()), Ordering::SeqCst);
+        history.events.push(event);
     }
 
     fn read(&mut self, path: &str) -> Option<Answer> {

@@ -19,7 +19,6 @@ mod rng;
 mod skew;
 
 use std::{
-    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -27,7 +26,6 @@ use std::{
 use self::{
     fault::{Fault, Struck},
     fleet::Fleet,
-    history::{Act, Event, Said, State},
     lab::{Lab, NODES},
     load::Load,
     rng::Rng,
@@ -65,17 +63,23 @@ fn withstand(name: &str, fault: Fault) {
     let mut rng = Rng::new(seed, usize::MAX);
     let lasts = fault.lasts(&mut rng);
     let mut struck = Struck::begin(fault, &fleet, skew.as_ref(), rng);
+    load.mark("the fault begins");
     let began = Instant::now();
     go_on(&load, "during the fault", || {
         struck.go_on();
         began.elapsed() >= lasts && struck.shows()
     });
     struck.heal();
+    load.mark("the fault is over");
     NODES.into_iter().for_each(|node| fleet.await_ready(node));
     go_on(&load, "after the fault", || true);
 
-    let (first, events) = load.finish(&mut || fleet.await_equal_files(&platform));
-    judge(name, seed, &first, &events);
+    let history = load.finish(&mut || fleet.await_equal_files(&platform));
+    history.tell();
+    let path = history.keep();
+    if let Err(why) = checker::check(&history.first, &history.events) {
+        panic!("not linearizable: {why}; the history is in {}", path.display());
+    }
 }
 
 /// Waits until further writes were acknowledged and `more` holds.
@@ -84,24 +88,6 @@ fn go_on(load: &Load, when: &str, mut more: impl FnMut() -> bool) {
     await_condition(&format!("writes {when}"), PROGRESS_WITHIN, || {
         more() && load.kept() >= before + PROGRESS
     });
-}
-
-/// Everything that a history must be.
-fn judge(name: &str, seed: u64, first: &BTreeMap<String, State>, events: &[Event]) {
-    let kept = |event: &&Event| matches!(event.said, Said::Total(_) | Said::Done) && event.act != Act::Count;
-    let mut answered: Vec<Duration> = events.iter().filter(kept).map(|event| event.answered).collect();
-    answered.sort();
-    let silence = answered.windows(2).map(|two| two[1] - two[0]).max().unwrap_or_default();
-    let lost = events.iter().filter(|event| event.said == Said::Unknown).count();
-    let (all, writes, keys) = (events.len(), answered.len(), first.len());
-    println!(
-        "{name}: {all} operations on {keys} keys, {writes} writes acknowledged, {lost} without an answer, \
-         at most {silence:?} between two acknowledgements"
-    );
-    let path = history::keep(name, seed, events);
-    if let Err(why) = checker::check(first, events) {
-        panic!("not linearizable: {why}; the history is in {}", path.display());
-    }
 }
 
 #[test]

@@ -29,9 +29,11 @@ fn verdict(bug: &str) -> Option<Result<(), String>> {
     let mut struck = Struck::begin(Fault::IsolateLeader, &fleet, None, Rng::new(seed, usize::MAX));
     let began = Instant::now();
     go_on(&load, "during the fault", || began.elapsed() > Duration::from_secs(6) && struck.shows());
-    let (first, events) = load.cut_off();
-    let verdict = checker::check(&first, &events);
-    println!("planted {bug}: {} operations: {verdict:?}", events.len());
+    let history = load.cut_off();
+    history.tell();
+    history.keep();
+    let verdict = checker::check(&history.first, &history.events);
+    println!("{verdict:?}");
     Some(verdict)
 }
 
