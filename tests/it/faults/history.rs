@@ -114,7 +114,7 @@ pub struct History {
     /// What each key was at first.
     pub first: BTreeMap<String, State>,
     pub events: Vec<Event>,
-    /// When faults began and ended.
+    /// When faults began and ended, and last when the clients left.
     pub marks: Vec<(Duration, &'static str)>,
     began: Instant,
 }
@@ -129,9 +129,10 @@ impl History {
         self.began.elapsed()
     }
 
-    /// Says how much happened, and the longest time in which no write was acknowledged.
+    /// Says how much happened, and the longest time in which no write was acknowledged while all clients worked.
     pub fn tell(&self) {
-        let kept = self.events.iter().filter(|event| event.is_kept_write());
+        let end = self.marks.last().map_or(Duration::MAX, |(at, _)| *at);
+        let kept = self.events.iter().filter(|event| event.is_kept_write() && event.answered <= end);
         let mut answered: Vec<Duration> = kept.map(|event| event.answered).collect();
         answered.sort();
         let silence = answered.windows(2).map(|two| two[1] - two[0]).max().unwrap_or_default();

@@ -105,6 +105,7 @@ impl Load {
     }
 
     fn stop(&mut self) {
+        self.mark("the clients leave");
         self.world.stop.store(true, Ordering::SeqCst);
         for client in self.clients.drain(..) {
             if let Err(panic) = client.join() {
@@ -273,17 +274,18 @@ impl Client {
         for node in NODES {
             self.number = CLIENTS + node;
             for (key, path, resource, _) in &world.counters {
-                self.operate(key, Act::Count, |client| client.counted(path, resource));
+                self.operate(key, Act::Count, |client| client.counted(path, resource)).expect("an answer");
             }
             for (key, path) in &world.rows {
-                self.operate(key, Act::Row, |client| row(&client.read(path)?));
+                self.operate(key, Act::Row, |client| row(&client.read(path)?)).expect("an answer");
             }
             for slug in keys.iter().filter(|key| key.starts_with("claimed-")) {
                 self.operate(slug, Act::Look, |client| {
                     let answer = client.read(&format!("/api/v2/organizations/{slug}"))?;
                     assert!([200, 404].contains(&answer.status), "{}", answer.body);
                     Some(Said::Exists(answer.status == 200))
-                });
+                })
+                .expect("an answer");
             }
         }
     }
