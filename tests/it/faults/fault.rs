@@ -2,13 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    fleet::Fleet,
-    lab::{NODES, PEER_PORT},
-    proxy::Proxies,
-    rng::Rng,
-    skew::Skew,
-};
+use super::{fleet::Fleet, lab::NODES, proxy::Proxies, rng::Rng, skew::Skew};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +59,6 @@ pub struct Struck<'a> {
     victim: usize,
     /// A follower that is part of it, too.
     second: usize,
-    proxies: Option<Proxies>,
     rng: Rng,
     /// Flapping: whether the network is gone, and until when it stays so.
     gone: bool,
@@ -85,19 +78,8 @@ impl<'a> Struck<'a> {
             _ => leader,
         };
         let (gone, until) = (false, Instant::now());
-        let mut struck = Self {
-            fleet,
-            skew,
-            fault,
-            victim,
-            second: follower,
-            proxies: None,
-            rng,
-            gone,
-            until,
-            met: 0,
-            deposed: false,
-        };
+        let mut struck =
+            Self { fleet, skew, fault, victim, second: follower, rng, gone, until, met: 0, deposed: false };
         println!("{fault:?} strikes node {} (node {} leads)", victim + 1, leader + 1);
         struck.strike();
         struck
@@ -111,14 +93,14 @@ impl<'a> Struck<'a> {
             Fault::CutOneLink => {
                 let other = self.fleet.lab.address(self.second);
                 let (from, to) = dropped(&other);
-                self.fleet.lab.set_rules(self.victim, &[from], &[to], &[]);
+                self.fleet.lab.set_rules(self.victim, &[from], &[to]);
             }
             Fault::Flapping => {}
-            Fault::Delay => self.slow_down(),
+            Fault::Delay => self.way().slow_down(ONE_WAY),
             Fault::Loss => {
                 for node in NODES {
                     let lost = "numgen random mod 100 < 5 counter drop".to_owned();
-                    self.fleet.lab.set_rules(node, &[lost], &[], &[]);
+                    self.fleet.lab.set_rules(node, &[lost], &[]);
                 }
             }
             Fault::Freeze => self.fleet.signal(self.victim, "-STOP"),
@@ -131,24 +113,11 @@ impl<'a> Struck<'a> {
         let (from, to) = dropped(&self.fleet.lab.peers_of(self.victim));
         let input: Vec<String> = inward.then_some(from).into_iter().collect();
         let output: Vec<String> = outward.then_some(to).into_iter().collect();
-        self.fleet.lab.set_rules(self.victim, &input, &output, &[]);
+        self.fleet.lab.set_rules(self.victim, &input, &output);
     }
 
-    /// New connections between nodes go through the proxies; those there are get reset.
-    fn slow_down(&mut self) {
-        let lab = &self.fleet.lab;
-        let proxies = Proxies::open(lab, ONE_WAY);
-        for node in NODES {
-            let others = NODES.into_iter().filter(|other| *other != node);
-            let detour = |other: usize| {
-                let (to, by, port) = (lab.address(other), lab.own_address(), proxies.ports[other]);
-                format!("ip daddr {to} tcp dport {PEER_PORT} dnat to {by}:{port}")
-            };
-            let nat: Vec<String> = others.map(detour).collect();
-            let direct = format!("ip daddr {} tcp dport {PEER_PORT}", lab.peers_of(node));
-            lab.set_rules(node, &[], &[format!("{direct} counter reject with tcp reset")], &nat);
-        }
-        self.proxies = Some(proxies);
+    fn way(&self) -> &Proxies {
+        self.fleet.way.as_ref().expect("peers reach each other by a proxy")
     }
 
     /// What it does while it lasts; called again and again.
@@ -174,7 +143,7 @@ impl<'a> Struck<'a> {
         match self.fault {
             Fault::Freeze => self.deposed,
             Fault::SetClock(_) => self.skew.is_some_and(|skew| skew.told(self.victim) > 0),
-            Fault::Delay => self.proxies.as_ref().is_some_and(|proxies| proxies.carried() > 10_000),
+            Fault::Delay => self.way().carried() > 10_000,
             _ => {
                 let met: u64 = NODES.into_iter().map(|node| self.fleet.lab.met(node)).sum();
                 self.met + met > 0 && (self.deposed || !self.fault.deposes())
@@ -187,6 +156,7 @@ impl<'a> Struck<'a> {
         match self.fault {
             Fault::Freeze => self.fleet.signal(self.victim, "-CONT"),
             Fault::SetClock(_) => self.skew.expect("clocks can be set").set(self.victim, 0),
+            Fault::Delay => self.way().slow_down(Duration::ZERO),
             _ => NODES.into_iter().for_each(|node| self.fleet.lab.clear_rules(node)),
         }
     }

@@ -10,7 +10,10 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::lab::{API_PORT, Lab, NODES, PEER_PORT};
+use super::{
+    lab::{API_PORT, Lab, NODES, PEER_PORT},
+    proxy::Proxies,
+};
 use crate::harness::{BINARY, Caller, await_condition};
 
 /// Enough for one try: a read waits 5 s for freshness, a write 10 s, and neither is worth waiting for.
@@ -19,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The nodes.
 pub struct Fleet {
     pub lab: Lab,
+    /// The way between peers, if it is not the direct one.
+    pub way: Option<Proxies>,
     folder: TempDir,
     children: Vec<Child>,
     password: String,
@@ -26,9 +31,13 @@ pub struct Fleet {
 
 impl Fleet {
     /// Starts a cluster in `lab`; each process has the `environment` of its node beside ours.
-    pub fn start(lab: Lab, environment: impl Fn(usize) -> Vec<(String, String)>) -> Self {
+    pub fn start(
+        lab: Lab,
+        way: Option<Proxies>,
+        environment: impl Fn(usize) -> Vec<(String, String)>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut fleet = Self { lab, folder, children: Vec::new(), password: String::new() };
+        let mut fleet = Self { lab, way, folder, children: Vec::new(), password: String::new() };
         fleet.spawn(None, environment(0));
         let written = fs::read_to_string(fleet.data(0).join("initial-admin-password")).unwrap();
         fleet.password = written.trim().to_owned();
@@ -52,6 +61,9 @@ impl Fleet {
         command.args(["serve", "--die-with-parent", "--node-id", &(node + 1).to_string()]);
         command.args(["--listen", &format!("{address}:{API_PORT}")]);
         command.args(["--peer-listen", &format!("{address}:{PEER_PORT}")]);
+        if let Some(way) = &self.way {
+            command.args(["--peer-advertise", &format!("{}:{}", self.lab.own_address(), way.ports[node])]);
+        }
         command.arg("--data-dir").arg(self.data(node));
         if let Some(token) = join {
             command.args(["--join", token]);

@@ -93,7 +93,7 @@ impl Lab {
     }
 
     /// Puts rules into the table `fault` of a node; those before are gone.
-    pub fn set_rules(&self, node: usize, input: &[String], output: &[String], nat: &[String]) {
+    pub fn set_rules(&self, node: usize, input: &[String], output: &[String]) {
         self.clear_rules(node);
         let chain = |name: &str, hook: &str, rules: &[String]| {
             format!(" chain {name} {{\n  type {hook};\n  {}\n }}\n", rules.join("\n  "))
@@ -101,9 +101,6 @@ impl Lab {
         let mut text = String::from("table ip fault {\n");
         text += &chain("in", "filter hook input priority 0", input);
         text += &chain("out", "filter hook output priority 0", output);
-        if !nat.is_empty() {
-            text += &chain("nat", "nat hook output priority -100", nat);
-        }
         text += "}\n";
         self.try_nft(node, &text).unwrap();
     }

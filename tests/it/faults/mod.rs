@@ -28,6 +28,7 @@ use self::{
     fleet::Fleet,
     lab::{Lab, NODES},
     load::Load,
+    proxy::Proxies,
     rng::Rng,
     skew::Skew,
 };
@@ -54,8 +55,9 @@ fn withstand(name: &str, fault: Fault) {
     let seed = Rng::seed();
     println!("{name}: TF_TEST_SEED={seed}");
     let skew = matches!(fault, Fault::SetClock(_)).then(Skew::build);
+    let way = (fault == Fault::Delay).then(|| Proxies::open(&lab));
     let fleet =
-        Fleet::start(lab, |node| skew.as_ref().map(|skew| skew.environment(node)).unwrap_or_default());
+        Fleet::start(lab, way, |node| skew.as_ref().map(|skew| skew.environment(node)).unwrap_or_default());
     let platform = fleet.platform();
     let load = Load::start(name, &fleet, &platform, seed);
     go_on(&load, "before the fault", || true);

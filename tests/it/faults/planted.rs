@@ -22,7 +22,7 @@ fn verdict(bug: &str) -> Option<Result<(), String>> {
     println!("planted {bug}: TF_TEST_SEED={seed}");
     let asked = tempfile::NamedTempFile::new().unwrap();
     let path = asked.path().to_str().unwrap().to_owned();
-    let fleet = Fleet::start(lab, |_| vec![("TF_TEST_BUG".to_owned(), path.clone())]);
+    let fleet = Fleet::start(lab, None, |_| vec![("TF_TEST_BUG".to_owned(), path.clone())]);
     let load = Load::start(bug, &fleet, &fleet.platform(), seed);
     std::fs::write(asked.path(), bug).unwrap();
     go_on(&load, "before the fault", || true);

@@ -1,4 +1,4 @@
-//! A slow path to each node's peer port: bytes arrive later, in order.
+//! The way to each node's peer port, which can be made slow: bytes arrive later, in order.
 
 use std::{
     io::{Read, Write},
@@ -20,17 +20,17 @@ pub struct Proxies {
 }
 
 struct Shared {
-    delay: Duration,
+    delay_ms: AtomicU64,
     carried: AtomicU64,
     closed: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
 
 impl Proxies {
-    /// Listens on the bridge; every byte waits for `delay`, in each direction.
-    pub fn open(lab: &Lab, delay: Duration) -> Self {
+    /// Listens on the bridge, for nodes that advertise these ports as theirs.
+    pub fn open(lab: &Lab) -> Self {
         let shared = Arc::new(Shared {
-            delay,
+            delay_ms: AtomicU64::new(0),
             carried: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             open: Mutex::default(),
@@ -46,13 +46,18 @@ impl Proxies {
         Self { ports: NODES.into_iter().map(listen).collect(), shared }
     }
 
+    /// From now on every byte waits that long, in each direction; what went before is not counted.
+    pub fn slow_down(&self, delay: Duration) {
+        self.shared.carried.store(0, Ordering::SeqCst);
+        self.shared.delay_ms.store(delay.as_millis() as u64, Ordering::SeqCst);
+    }
+
     /// Bytes that went this way.
     pub fn carried(&self) -> u64 {
         self.shared.carried.load(Ordering::SeqCst)
     }
 
-    /// Closes what is open, so that peers connect anew, without us.
-    pub fn close(&self) {
+    fn close(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
         for stream in self.shared.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -69,7 +74,7 @@ impl Drop for Proxies {
 impl Shared {
     fn accept(self: &Arc<Self>, listener: &TcpListener, target: SocketAddr) {
         for accepted in listener.incoming() {
-            let Ok(near) = accepted else { return };
+            let Ok(near) = accepted else { continue };
             let Ok(far) = TcpStream::connect_timeout(&target, Duration::from_secs(5)) else { continue };
             self.open.lock().unwrap().extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
             if self.closed.load(Ordering::SeqCst) {
@@ -93,7 +98,8 @@ impl Shared {
         std::thread::spawn(move || {
             let mut buffer = vec![0; 64 << 10];
             while let Ok(read @ 1..) = from.read(&mut buffer) {
-                let due = Instant::now() + shared.delay;
+                let delay = Duration::from_millis(shared.delay_ms.load(Ordering::SeqCst));
+                let due = Instant::now() + delay;
                 if sender.send((due, buffer[..read].to_vec())).is_err() {
                     break;
                 }
