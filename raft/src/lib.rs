@@ -26,6 +26,7 @@ mod log;
 mod machine;
 mod membership;
 mod pki;
+mod planted;
 mod replica;
 mod rotation;
 mod snapshot;
@@ -42,6 +43,7 @@ pub use contract::{
 pub use figures::{Figures, Took};
 pub use log::LogStats;
 pub use membership::{ChangeError, JoinError, Token};
+pub use planted::planted;
 pub use replica::{Leadership, Replica};
 pub use rotation::{Certificates, NewAuthority};
 pub use status::{Member, Status};

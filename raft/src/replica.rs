@@ -435,11 +435,12 @@ impl Core {
             Leadership::Follower { leader } => {
                 let Some(link) = self.link(leader) else { return Ok(Attempt::NotWritten) };
                 let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-                let asked = link.call(kind::PROPOSE, &Propose { within_ms, body }, within).await;
-                Ok(asked.unwrap_or_else(|error| match error {
-                    CallError::Unsent(_) => Attempt::NotWritten,
-                    CallError::Lost(_) | CallError::Refused(_) => Attempt::Unknown,
-                }))
+                let asked = Propose { within_ms, body };
+                Ok(match self.while_leads(leader, link.call(kind::PROPOSE, &asked, within)).await {
+                    Some(Ok(attempt)) => attempt,
+                    Some(Err(CallError::Unsent(_))) => Attempt::NotWritten,
+                    Some(Err(CallError::Lost(_) | CallError::Refused(_))) | None => Attempt::Unknown,
+                })
             }
         }
     }
@@ -482,9 +483,18 @@ impl Core {
             Leadership::Leader { .. } => self.read_index(within).await,
             Leadership::Follower { leader } => {
                 let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-                let asked = self.link(leader)?.call(kind::READ_INDEX, &within_ms, within).await;
-                asked.unwrap_or(None)
+                let link = self.link(leader)?;
+                self.while_leads(leader, link.call(kind::READ_INDEX, &within_ms, within)).await?.ok()?
             }
+        }
+    }
+
+    /// What a leader answers; nothing once it is known to lead no more: a leader cut off or frozen is silent.
+    async fn while_leads<T>(&self, leader: NodeId, answer: impl Future<Output = T>) -> Option<T> {
+        let mut leadership = self.leadership.subscribe();
+        tokio::select! {
+            answer = answer => Some(answer),
+            _ = leadership.wait_for(|now| *now != Leadership::Follower { leader }) => None,
         }
     }
 
