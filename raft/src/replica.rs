@@ -377,6 +377,7 @@ impl Replica {
             let _ = self.transfer_leadership(heir, HAND_OVER).await;
         }
         core.stopping.send_replace(true);
+        core.host.last_checkpoint(&core.raft).await;
         if core.raft.shutdown().await.is_err() {
             tracing::warn!("the consensus engine did not end cleanly");
         }

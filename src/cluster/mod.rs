@@ -19,6 +19,7 @@ pub mod process;
 mod question;
 mod replies;
 mod ticket;
+mod turns;
 
 pub use about::About;
 pub use command::{Apply, Command, Kind, Note, Trail};
