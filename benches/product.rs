@@ -180,7 +180,9 @@ impl Product {
 
     /// Starts one node in a folder that was used before; it may not be ready yet.
     pub fn resume(options: &Options, folder: TempDir) -> Self {
-        one(options, folder)
+        let product = one(options, folder);
+        let password = fs::read_to_string(product.password_file()).expect("the administrator's password");
+        Self { password: password.trim().to_owned(), ..product }
     }
 
     fn password_file(&self) -> std::path::PathBuf {
