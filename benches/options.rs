@@ -12,10 +12,13 @@ pub enum Figure {
     Stop,
     Failover,
     Startup,
+    Cold,
+    Crowd,
+    Flood,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 10] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
@@ -23,6 +26,9 @@ impl Figure {
         ("stop", Self::Stop),
         ("failover", Self::Failover),
         ("startup", Self::Startup),
+        ("cold", Self::Cold),
+        ("crowd", Self::Crowd),
+        ("flood", Self::Flood),
     ];
 }
 
@@ -37,7 +43,7 @@ pub struct Options {
 }
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
-                     FIGURE: idle, writes, import, reads, stop, failover, startup";
+                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood";
 
 impl Options {
     /// Reads it, or ends the program.
@@ -78,8 +84,11 @@ impl Options {
 
     /// Whether any figure is wanted that such a cluster shows.
     pub fn wants_a_cluster_of(&self, nodes: usize) -> bool {
-        let of_several = matches!(self.only, Some(Figure::Failover | Figure::Stop));
-        let shown = self.only != Some(Figure::Startup) && (nodes > 1 || !of_several);
+        let shown = match self.only {
+            Some(Figure::Startup | Figure::Cold) => false,
+            Some(Figure::Failover | Figure::Crowd | Figure::Stop) => nodes > 1,
+            _ => true,
+        };
         shown && self.only_nodes.is_none_or(|only| only == nodes)
     }
 

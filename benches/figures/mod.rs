@@ -1,6 +1,9 @@
 //! One file for each figure.
 
+pub mod cold;
+pub mod crowd;
 pub mod failover;
+pub mod flood;
 pub mod idle;
 pub mod import;
 pub mod reads;

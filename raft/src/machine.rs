@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{RwLock, oneshot, watch},
     task::spawn_blocking,
+    time::timeout,
 };
 
 use crate::{
@@ -40,6 +41,7 @@ use crate::{
     figures::Counters,
     log::LogStore,
     pki::write_durably,
+    replica::Engine,
     snapshot::{Snapshot, SnapshotData},
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, as_io},
 };
@@ -50,6 +52,8 @@ const BATCH_BYTES: usize = 4 << 20;
 /// How long, and for how many entries, readers are kept from what is applied while none of them waits.
 const SETTLE_WITHIN: Duration = Duration::from_millis(5);
 const SETTLE_ENTRIES: usize = 1024;
+/// How long a stop waits for its checkpoint.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(10);
 
 /// What to do when log, record and files do not fit together.
 const CURE: &str = "put back what is missing, or remove this node from the cluster, remove its data and join it under \
@@ -197,6 +201,22 @@ impl Host {
             () = self.seen(index) => Ok(()),
             _ = halted.wait_for(Option::is_some) => Err(Fault::found("this replica has halted")),
         }
+    }
+
+    /// Makes what is applied durable, so that the next start need not apply it again; gives up after a while.
+    pub(crate) async fn last_checkpoint(&self, raft: &Engine) {
+        let applied = *self.applied.borrow();
+        let (mut durable, mut halted) = (self.durable.subscribe(), self.halted.subscribe());
+        if *durable.borrow() >= applied || raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        let made = async {
+            tokio::select! {
+                _ = durable.wait_for(|durable| *durable >= applied) => {}
+                _ = halted.wait_for(Option::is_some) => {}
+            }
+        };
+        let _ = timeout(LAST_CHECKPOINT, made).await;
     }
 
     fn give(&self, work: Work) -> Result<(), Fault> {

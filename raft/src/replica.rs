@@ -385,6 +385,7 @@ impl Replica {
         let core = &self.core;
         self.hand_over().await;
         core.stopping.send_replace(true);
+        core.host.last_checkpoint(&core.raft).await;
         if core.raft.shutdown().await.is_err() {
             tracing::warn!("the consensus engine did not end cleanly");
         }

@@ -7,7 +7,10 @@ use serde_json::value::RawValue;
 
 use super::commands;
 use crate::{
-    cluster::{Apply, Envelope, Left, Outcome, Remembered, Trail, recall, remember, store_sent},
+    cluster::{
+        Apply, Command, Envelope, ForgetSent, Left, Outcome, Remembered, Trail, pending_since, recall,
+        remember, store_sent,
+    },
     features::audit::{self, Attempt},
     kernel::{Fault, Millis, OrgId, Refusal, from_hex},
     store::{LEVEL, SealedEntry, Stop, Store, VERSION, WrappedKey, Writer, Writers, unknown_level},
@@ -47,8 +50,9 @@ pub fn dispatch(
         return answered(Outcome::refused(Refusal::NotFound)).map_err(|stop| halted(index, "sealed", stop));
     };
     if index <= writer.state().mark {
-        // Applied before a crash; whoever waited for it is gone.
-        return Ok(Dispatched::with(Vec::new()));
+        // Applied before a crash; whoever waited for it is gone, and so is the note that it had something to send.
+        let sent_from = store.is_sending(file).then_some(file);
+        return Ok(Dispatched { sent_from, ..Dispatched::with(Vec::new()) });
     }
     if !store.is_current(&sealed, index)? {
         writer.advance(index, writer.state().at);
@@ -67,6 +71,11 @@ pub fn dispatch(
     let at = at.max(writer.state().at);
     let (dispatched, raised) =
         apply(writer, &envelope, index, at).map_err(|stop| halted(index, &envelope.kind, stop))?;
+    if dispatched.sent_from.is_some() {
+        writer.set_sending(true);
+    } else if envelope.kind == ForgetSent::KIND.name {
+        writer.set_sending(pending_since(writer.connection(), Millis(i64::MAX))?);
+    }
     if let Some((number, key)) = &dispatched.next_key {
         store.take_next_key(file, index, *number, key)?;
     }

@@ -90,8 +90,8 @@ async fn every<F: Future<Output = ()>>(period: Duration, mut work: impl FnMut() 
     }
 }
 
-/// Delivers what waits in outboxes. A new leader looks into every file: its predecessor may have died
-/// between a command and its effect.
+/// Delivers what waits in outboxes. A new leader looks into every file that may have effects to send: its
+/// predecessor may have died between a command and its effect.
 async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
     let mut term_seen = 0;
     let mut ticks = interval(OUTBOX_EVERY);
@@ -101,7 +101,7 @@ async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
         let Some(term) = led_term(&cluster) else { continue };
         let mut waiting = sent_from.send_replace(BTreeSet::new());
         if term != term_seen {
-            waiting.extend(cluster.store().list());
+            waiting.extend(cluster.store().sending());
         }
         let mut failed = BTreeSet::new();
         for file in waiting {

@@ -8,9 +8,12 @@ use std::{
 use bytes::Bytes;
 use raft::{GroupId, Leadership, Replica, Unavailable};
 use rusqlite::Connection;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
-use super::{Answer, Command, Envelope, Outcome, Sent, Ticket, keys::Mints};
+use super::{Answer, Command, Envelope, Outcome, Sent, Ticket, keys::Mints, turns::Turns};
 use crate::{
     kernel::{Fault, OrgId, Refusal, to_hex},
     store::{LEVEL, Store, WrappedKey},
@@ -65,6 +68,7 @@ pub enum View {
 pub struct Cluster {
     replica: Replica,
     store: Arc<Store>,
+    turns: Turns,
     halt: mpsc::UnboundedSender<String>,
     mints: Arc<Mints>,
     started: Instant,
@@ -80,7 +84,8 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 impl Cluster {
     /// A handle; a fault met on the way is sent to `halt`, whose owner stops the node.
     pub fn new(replica: Replica, store: Arc<Store>, halt: mpsc::UnboundedSender<String>) -> Self {
-        Self { replica, store, halt, mints: Arc::default(), started: Instant::now() }
+        let (turns, mints) = (Turns::default(), Arc::default());
+        Self { replica, store, turns, halt, mints, started: Instant::now() }
     }
 
     /// The consensus beneath.
@@ -153,6 +158,9 @@ impl Cluster {
             body: sent.body,
         };
         let plain = serde_json::to_vec(&envelope).map_err(unwritable)?;
+        // Nothing was written as long as it was not its turn.
+        let turn = timeout(WRITE_WITHIN, self.turns.take(envelope.organization)).await;
+        let _turn = turn.map_err(|_| Unanswered::NoQuorum)?;
         for attempt in 1.. {
             let Some(sealed) = self.seal(envelope.organization, sent.create.as_ref(), &plain).await? else {
                 break;

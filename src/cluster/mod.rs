@@ -20,6 +20,7 @@ pub mod process;
 mod question;
 mod replies;
 mod ticket;
+mod turns;
 
 pub use about::About;
 pub use command::{Apply, Command, Kind, Left, Note, Trail};

@@ -130,6 +130,16 @@ impl Store {
         self.writing.load(Ordering::Relaxed) + self.readers.idle()
     }
 
+    /// The files that may have effects to send to other files.
+    pub fn sending(&self) -> BTreeSet<FileId> {
+        lock(&self.marks).sending().clone()
+    }
+
+    /// Whether `file` may have effects to send to other files.
+    pub fn is_sending(&self, file: FileId) -> bool {
+        lock(&self.marks).sending().contains(&file)
+    }
+
     /// Runs queries on a consistent view of `file`; `None` when it does not exist.
     pub fn read<T>(
         &self,

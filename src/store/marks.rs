@@ -1,9 +1,13 @@
-//! Where each file stands, so that a cold file need not be opened to learn it.
+//! Where each file stands, so that a cold file need not be opened to learn it, and which of them have effects on
+//! their way to other files, so that nobody need look into all to find those.
 //!
 //! The record on disk is written at checkpoints. A file that was written after the last one has a higher
 //! mark than its record; the log is replayed from the checkpoint, opens that file and learns the truth.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +16,12 @@ use crate::kernel::{Fault, FileId};
 
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Marks {
-    marks: BTreeMap<FileId, u64>,
+    at: BTreeMap<FileId, u64>,
     /// Levels above the first, where they are known; never too high.
     levels: BTreeMap<FileId, u32>,
+    /// Files that may have effects to send: never one too few.
+    #[serde(default)]
+    sending: BTreeSet<FileId>,
 }
 
 impl Marks {
@@ -39,11 +46,11 @@ impl Marks {
     }
 
     pub(super) fn get(&self, file: FileId) -> Option<u64> {
-        self.marks.get(&file).copied()
+        self.at.get(&file).copied()
     }
 
     pub(super) fn set(&mut self, file: FileId, mark: u64) {
-        self.marks.insert(file, mark);
+        self.at.insert(file, mark);
     }
 
     pub(super) fn level(&self, file: FileId) -> u32 {
@@ -57,11 +64,24 @@ impl Marks {
     }
 
     pub(super) fn remove(&mut self, file: FileId) {
-        self.marks.remove(&file);
+        self.at.remove(&file);
         self.levels.remove(&file);
+        self.sending.remove(&file);
+    }
+
+    pub(super) fn set_sending(&mut self, file: FileId, sending: bool) {
+        if sending {
+            self.sending.insert(file);
+        } else {
+            self.sending.remove(&file);
+        }
+    }
+
+    pub(super) fn sending(&self) -> &BTreeSet<FileId> {
+        &self.sending
     }
 
     pub(super) fn list(&self) -> impl Iterator<Item = (FileId, u64)> + '_ {
-        self.marks.iter().map(|(file, mark)| (*file, *mark))
+        self.at.iter().map(|(file, mark)| (*file, *mark))
     }
 }

@@ -53,6 +53,8 @@ struct Install {
     take: Vec<Mark>,
     remove: Vec<FileId>,
     marks: Vec<(FileId, u64)>,
+    /// Files that may have effects to send: what is taken may, what stays if it had.
+    sending: Vec<FileId>,
 }
 
 const NOTE: &str = "install.json";
@@ -92,7 +94,9 @@ impl Store {
         let stay: BTreeSet<FileId> = keep.iter().chain(take).map(|mark| mark.file).collect();
         let remove = files_on_disk(&self.root)?.into_iter().filter(|file| !stay.contains(file)).collect();
         let marks = keep.iter().chain(take).map(|mark| (mark.file, mark.mark)).collect();
-        let note = Install { staged: staged.to_owned(), take: take.to_vec(), remove, marks };
+        let had = keep.iter().map(|mark| mark.file).filter(|file| self.is_sending(*file));
+        let sending = had.chain(take.iter().map(|mark| mark.file)).collect();
+        let note = Install { staged: staged.to_owned(), take: take.to_vec(), remove, marks, sending };
         self.close_all();
         let text = serde_json::to_vec(&note).map_err(|error| Fault::new("write the install note", error))?;
         write_secret(&self.root.join(NOTE), &text)?;
@@ -127,6 +131,7 @@ pub(super) fn complete(root: &Path) -> Result<(), Fault> {
     for (file, mark) in &note.marks {
         marks.set(*file, *mark);
     }
+    note.sending.iter().for_each(|file| marks.set_sending(*file, true));
     Marks::save(root, &marks.record()?)?;
     remove_if_present(&path)?;
     sync_folder(root)

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    cluster::Envelope,
+    cluster::{Envelope, pending},
     features::{organizations::model::Details, quotas::Plan},
     kernel::{Actor, Origin, RequestId, Role, UserId},
     store::{Keyring, LEVEL, WrappedKey, Writers, digest},
@@ -193,6 +193,12 @@ impl Node {
         replies
     }
 
+    /// The files with effects on their way, found by looking into each.
+    fn sending(&self) -> BTreeSet<OrgId> {
+        let waits = |file: &OrgId| !self.store.read(*file, pending).unwrap().unwrap().is_empty();
+        self.store.list().into_iter().filter(waits).collect()
+    }
+
     fn digests(&self) -> BTreeMap<OrgId, (u64, String)> {
         self.machine.settle().unwrap();
         let digest_of = |file| (file, self.store.read(file, digest).unwrap().unwrap());
@@ -261,4 +267,58 @@ fn the_first_fault_by_index_is_told_and_nothing_uncommitted_stays() {
     assert!(node.machine.apply(log[1_400..1_401].to_vec()).is_err());
     drop(node);
     assert_eq!(Node::open(&folder, 2).digests(), before);
+}
+
+#[test]
+fn files_with_effects_on_their_way_are_known_without_a_look_into_any() {
+    let scribe = Scribe::new();
+    let log = scribe.log();
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::open(&folder, 2);
+    node.apply(&log[..1_000], 100, &mut Dice(9));
+    node.machine.settle().unwrap();
+    let sending = node.sending();
+    assert!(sending.len() > 3 && sending.len() < node.store.list().len(), "{}", sending.len());
+    assert_eq!(node.store.sending(), sending);
+
+    let of = *sending.last().unwrap();
+    let mut index = 1_000;
+    for (effect, _) in node.store.read(of, pending).unwrap().unwrap() {
+        assert!(node.store.is_sending(of));
+        index += 1;
+        let forget = Asked {
+            file: of,
+            actor: Actor::System,
+            kind: "spine.forget_sent",
+            body: json!({ "id": effect }),
+        };
+        node.machine.apply(vec![scribe.entry(index, 10_000 + index, "", &forget)]).unwrap();
+        node.machine.settle().unwrap();
+    }
+    assert!(!node.store.is_sending(of));
+}
+
+#[test]
+fn a_restart_tells_of_effects_that_were_written_after_the_checkpoint() {
+    let log = Scribe::new().log();
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let node = Node::open(&folder, 2);
+        node.apply(&log[..500], 100, &mut Dice(10));
+        node.machine.settle().unwrap();
+        node.machine.checkpoint().unwrap();
+        node.apply(&log[500..1_000], 100, &mut Dice(11));
+        node.machine.settle().unwrap();
+    }
+    let node = Node::open(&folder, 2);
+    node.apply(&log[500..1_000], 100, &mut Dice(12));
+    node.machine.settle().unwrap();
+    assert!(node.store.sending().is_superset(&node.sending()));
+    let told = node.machine.sent_from.borrow().clone();
+    let since: BTreeSet<OrgId> = log[500..1_000]
+        .iter()
+        .filter_map(|entry| SealedEntry::parse(&entry.body).map(|sealed| sealed.file))
+        .filter(|file| node.sending().contains(file))
+        .collect();
+    assert!(!since.is_empty() && told.is_superset(&since));
 }
