@@ -42,6 +42,9 @@ pub(crate) fn engine_config(config: &Config) -> Result<openraft::Config, Fault> 
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: config.keep_entries,
         purge_batch_size: 1,
+        // A follower that lost the end of its log, unseen, is sent it again. The engine would end the leader otherwise:
+        // one damaged disk would stop the cluster.
+        allow_log_reversion: Some(true),
         install_snapshot_timeout: 120_000,
         backoff: "20ms 40ms 80ms ..500ms".into(),
         ..openraft::Config::default()

@@ -149,6 +149,26 @@ fn a_log_that_lost_what_the_files_hold_is_not_started() {
     }
 }
 
+#[test]
+fn a_follower_that_lost_the_end_of_its_log_unseen_is_sent_it_again_and_the_leader_lives() {
+    let mut cluster = Cluster::of(3, |config| config.checkpoint_every = Duration::from_secs(3_600));
+    let leader = cluster.leader();
+    for entry in 0..30 {
+        cluster.put(leader, &format!("a {entry}")).unwrap();
+    }
+    let behind = cluster.follower();
+    cluster.until("it has all", |c| c.nodes[&behind].model.count("a") == 30);
+    let config = cluster.kill(behind);
+    let oldest = segments(&config.folder).remove(0);
+    fs::OpenOptions::new().write(true).open(oldest).unwrap().set_len(5_000).unwrap();
+    cluster.start(config);
+    for entry in 30..60 {
+        cluster.put(leader, &format!("a {entry}")).unwrap();
+    }
+    cluster.until("it has all again", |c| c.nodes[&behind].model.count("a") == 60);
+    assert_eq!(cluster.nodes[&leader].replica.status().role, "leader");
+}
+
 fn segments(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let files = fs::read_dir(folder.join("log")).unwrap().map(|entry| entry.unwrap().path());
     let mut segments: Vec<_> =

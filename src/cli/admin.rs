@@ -89,6 +89,12 @@ impl Admin {
         post(&self.client, "/api/v2/cluster/level", &json!({ "level": level })).await
     }
 
+    /// How far the newest cluster key is.
+    pub(super) async fn keys(&self) -> Result<Value, Failure> {
+        let answer = self.client.get("/api/v2/cluster/keys", WITHIN).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
     /// The asked node's view of the cluster.
     pub(super) async fn cluster(&self) -> Result<Value, Failure> {
         let answer = self.client.get("/api/v2/cluster", WITHIN).await;

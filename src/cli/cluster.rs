@@ -89,6 +89,15 @@ enum Subcommands {
         #[command(flatten)]
         access: Access,
     },
+    /// Replace the cluster key, which wraps the key of every file
+    #[command(after_help = "Example: threatflow cluster rotate-key --wait 600")]
+    RotateKey {
+        #[command(flatten)]
+        access: Access,
+        /// Seconds to wait for its end; it goes on without
+        #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+        wait: u64,
+    },
     /// Replace the cluster's certificate authority, without a pause; join tokens made before end with it
     #[command(name = "rotate-ca", after_help = "Example: threatflow cluster rotate-ca --wait 600")]
     RotateCa {
@@ -133,6 +142,9 @@ pub(super) async fn run(args: ClusterArgs) -> Result<(), Failure> {
         }
         Subcommands::RotateCertificates { access } => {
             say(&rotate::certificates(&access.admin().await?).await?)
+        }
+        Subcommands::RotateKey { access, wait } => {
+            say(&rotate::key(&access.admin().await?, Duration::from_secs(wait)).await?)
         }
         Subcommands::Verify { access } => say(&verify(&access.admin().await?).await?),
     }

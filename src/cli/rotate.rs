@@ -1,4 +1,4 @@
-//! `threatflow cluster rotate-ca` and `rotate-certificates`: asks, waits, and says what is waited for.
+//! `threatflow cluster rotate-ca`, `rotate-certificates` and `rotate-key`: asks, waits, and says what is waited for.
 
 use std::time::Duration;
 
@@ -36,6 +36,44 @@ pub(super) async fn authority(admin: &Admin, within: Duration) -> Result<String,
         let waits = waits(&now);
         let line = if waits.is_empty() { format!("step {step}") } else { format!("step {step}: {waits}") };
         if !step.is_empty() && line != said {
+            eprintln!("threatflow: {line}");
+            said = line;
+        }
+        if Instant::now() > until {
+            let fix = "start the nodes that are named, or remove those that are dead (`threatflow cluster remove`), and \
+                       run the same command again: it goes on where it is";
+            return Err(Failure::new(format!("the rotation is not over ({said})"), fix));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Replaces the cluster key; answers what to print. When a rotation is under way already, that one is waited for.
+pub(super) async fn key(admin: &Admin, within: Duration) -> Result<String, Failure> {
+    let begun = admin.act("keys/rotate").await;
+    let until = Instant::now() + within;
+    let mut said = String::new();
+    loop {
+        let now = admin.keys().await?;
+        let step = text(&now, "/step");
+        if step == "settled" {
+            let generation = text(&now, "/generation");
+            // Refused, and none was under way: why it was is what matters.
+            return begun
+                .or_else(|failure| if said.is_empty() { Err(failure) } else { Ok(Value::Null) })
+                .map(|_| {
+                    format!(
+                        "cluster key {generation} is in use on every node, and older ones are being forgotten"
+                    )
+                });
+        }
+        let waits = now.get("waiting_for").and_then(Value::as_array).cloned().unwrap_or_default();
+        let waits: Vec<&str> = waits.iter().filter_map(Value::as_str).collect();
+        let line = format!(
+            "step {step}: {}",
+            if waits.is_empty() { "goes on".to_owned() } else { waits.join(", ") }
+        );
+        if line != said {
             eprintln!("threatflow: {line}");
             said = line;
         }

@@ -13,10 +13,13 @@ use tokio::sync::oneshot;
 
 use crate::kernel::OrgId;
 
-/// Proposals of one organization that may be under way at a time: about what a node writes in 8 ms.
+/// Proposals of one organization that may be under way at a time while others propose too: about what a node writes
+/// in 8 ms. One that is alone has all turns, since large batches cost least.
 const OF_ONE: usize = 32;
 /// Proposals of all organizations that may be under way at a time.
 const OF_ALL: usize = 256;
+/// An organization is alone when none of so many proposals before was another's.
+const RECENT: usize = 512;
 
 /// Who may propose now.
 #[derive(Clone)]
@@ -31,6 +34,9 @@ struct Lines {
     by_organization: BTreeMap<OrgId, Line>,
     /// Organizations whose first in line could go as far as its own limit goes, in the order of their turns.
     next: VecDeque<OrgId>,
+    /// Whose the last proposals were, and how many of each.
+    recent: VecDeque<OrgId>,
+    counts: BTreeMap<OrgId, usize>,
 }
 
 #[derive(Default)]
@@ -55,8 +61,15 @@ impl Default for Turns {
 
 impl Turns {
     fn of(of_one: usize, of_all: usize) -> Self {
-        let lines =
-            Lines { of_one, of_all, under_way: 0, by_organization: BTreeMap::new(), next: VecDeque::new() };
+        let lines = Lines {
+            of_one,
+            of_all,
+            under_way: 0,
+            by_organization: BTreeMap::new(),
+            next: VecDeque::new(),
+            recent: VecDeque::new(),
+            counts: BTreeMap::new(),
+        };
         Self { lines: Arc::new(Mutex::new(lines)) }
     }
 
@@ -74,6 +87,7 @@ impl Turns {
         let (place, turn) = oneshot::channel();
         {
             let mut lines = self.lock();
+            lines.note(organization);
             lines.by_organization.entry(organization).or_default().waiting.push_back(place);
             lines.list(organization);
         }
@@ -114,10 +128,26 @@ impl Lines {
 
     /// Puts an organization at the end of those that may go next, if it may.
     fn list(&mut self, organization: OrgId) {
+        let limit = if self.counts.len() > 1 { self.of_one } else { self.of_all };
         let Some(line) = self.by_organization.get_mut(&organization) else { return };
-        if !line.listed && !line.waiting.is_empty() && line.under_way < self.of_one {
+        if !line.listed && !line.waiting.is_empty() && line.under_way < limit {
             line.listed = true;
             self.next.push_back(organization);
+        }
+    }
+
+    /// Remembers who came.
+    fn note(&mut self, organization: OrgId) {
+        self.recent.push_back(organization);
+        *self.counts.entry(organization).or_default() += 1;
+        let old = if self.recent.len() > RECENT { self.recent.pop_front() } else { None };
+        if let Some(old) = old
+            && let Some(count) = self.counts.get_mut(&old)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&old);
+            }
         }
     }
 
@@ -194,11 +224,28 @@ mod tests {
     #[test]
     fn a_flood_keeps_to_its_own_limit_and_others_pass_it() {
         let mut watch = Watch::new(2, 8);
+        watch.come(QUIET, 1);
+        assert!(watch.end_one().is_empty());
         watch.come(FLOOD, 100);
-        assert_eq!(watch.order, [FLOOD, FLOOD]);
+        assert_eq!(watch.order, [FLOOD, FLOOD], "somebody else was here a moment ago");
         watch.come(QUIET, 1);
         assert_eq!(watch.order, [FLOOD, FLOOD, QUIET]);
         assert_eq!(watch.end_one(), [FLOOD]);
+    }
+
+    #[test]
+    fn whoever_is_alone_has_all_turns_until_another_comes() {
+        let mut watch = Watch::new(2, 8);
+        watch.come(FLOOD, RECENT);
+        assert_eq!(watch.order.len(), 8);
+        watch.come(QUIET, 1);
+        assert_eq!(watch.end_one(), [QUIET]);
+        // The flood shrinks to its own limit, and has all again when the other has long been gone.
+        (0..5).for_each(|_| assert!(watch.end_one().is_empty()));
+        assert_eq!(watch.end_one(), [FLOOD]);
+        watch.come(FLOOD, RECENT);
+        watch.end_one();
+        assert_eq!(watch.going.len(), 8);
     }
 
     #[test]
