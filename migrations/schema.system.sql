@@ -107,5 +107,6 @@ CREATE TABLE spine_state (
     one    INTEGER PRIMARY KEY CHECK (one = 1),
     mark   INTEGER NOT NULL,  -- index of the last entry applied to this file
     at_ms  INTEGER NOT NULL,  -- stamp of that entry; never falls
-    level  INTEGER NOT NULL   -- migrations that have run
+    level  INTEGER NOT NULL,  -- migrations that have run
+    sum    BLOB NOT NULL      -- sum of the digests of all other rows (store/sum.rs), compared between replicas
 ) STRICT;

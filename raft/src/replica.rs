@@ -72,7 +72,7 @@ pub enum Leadership {
 /// One node of the group. A handle: clones are the same replica.
 #[derive(Clone)]
 pub struct Replica {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 /// What the handle, the server and the background tasks share.
@@ -258,16 +258,6 @@ impl Replica {
             return Duration::ZERO;
         }
         metrics.last_quorum_acked.map_or(Duration::MAX, |at| openraft::async_runtime::Instant::elapsed(&*at))
-    }
-
-    /// Asks the application of a member, this node included, a question that only it understands.
-    pub async fn ask(&self, node: NodeId, question: Bytes, within: Duration) -> Result<Bytes, String> {
-        let core = &self.core;
-        if node == core.config.node {
-            return core.application.answer(node, question).await;
-        }
-        let link = core.link(node).ok_or_else(|| format!("node {node} is not a member"))?;
-        link.call(kind::ASK, &question, within).await.map_err(|error| error.to_string())
     }
 
     /// Who leads, and every change of it.

@@ -50,6 +50,7 @@ pub const COMMANDS: &[Entry] = &[
     entry::<membership::Reseal>(),
     entry::<keys::Rotate>(),
     entry::<keys::Advance>(),
+    entry::<membership::ReportDivergence>(),
 ];
 
 /// Finds a command by the name and version that stand in the log.

@@ -10,12 +10,13 @@ use crate::{
     cluster::{Apply, Envelope, Note, Outcome, Remembered, Sent, Trail, recall, remember, store_sent},
     features::audit::{self, Attempt},
     kernel::{Fault, Millis, OrgId, OutboxId, Refusal, from_hex},
-    store::{SealedEntry, Stop, Store, Writer, Writers},
+    store::{Held, SealedEntry, Stop, Store, Writer, Writers},
 };
 
 /// What became of an entry.
+#[derive(Default)]
 pub struct Dispatched {
-    /// The outcome's bytes, for whoever proposed it.
+    /// The outcome's bytes, for whoever proposed it; none when this node must not say.
     pub reply: Vec<u8>,
     /// The file whose outbox it filled.
     pub sent_from: Option<OrgId>,
@@ -35,14 +36,36 @@ pub fn dispatch(
         || Fault::found(format!("entry {index} is of a form that this binary does not know; upgrade it"));
     let sealed = SealedEntry::parse(body).ok_or_else(unread)?;
     let file = sealed.file;
+    if store.holds_back(file, || Held { index, at, body: body.to_vec() }) {
+        return Ok(Dispatched::default());
+    }
+    match dispatch_to(store, writers, &sealed, index, at) {
+        Err(fault) if store.skips_from_here(file, &fault)? => {
+            writers.close(file);
+            Ok(Dispatched::default())
+        }
+        // What a file in quarantine says may be wrong: the proposer asks again, and another node answers.
+        Ok(dispatched) if store.is_quarantined(file) => Ok(Dispatched { reply: Vec::new(), ..dispatched }),
+        done => done,
+    }
+}
+
+fn dispatch_to(
+    store: &Store,
+    writers: &mut Writers,
+    sealed: &SealedEntry<'_>,
+    index: u64,
+    at: Millis,
+) -> Result<Dispatched, Fault> {
+    let file = sealed.file;
     let Some(writer) = writers.begin(store, file, sealed.brings.as_ref().map(|key| (index, key)))? else {
         return answered(Outcome::refused(Refusal::NotFound)).map_err(|stop| halted(index, "sealed", stop));
     };
     if index <= writer.state().mark {
         // Applied before a crash; whoever waited for it is gone.
-        return Ok(Dispatched { reply: Vec::new(), sent_from: None, destroyed: false });
+        return Ok(Dispatched::default());
     }
-    let envelope = read(store, &sealed).map_err(|fault| Fault::new(format!("open entry {index}"), fault))?;
+    let envelope = read(store, sealed).map_err(|fault| Fault::new(format!("open entry {index}"), fault))?;
     writer.raise(file, envelope.level)?;
     let at = at.max(writer.state().at);
     let dispatched =

@@ -142,7 +142,7 @@ async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
     Ok(())
 }
 
-fn led_term(cluster: &Cluster) -> Option<u64> {
+pub(super) fn led_term(cluster: &Cluster) -> Option<u64> {
     match *cluster.leadership().borrow() {
         Leadership::Leader { term } => Some(term),
         Leadership::Follower { .. } | Leadership::NoLeader => None,

@@ -176,6 +176,13 @@ fn table(status: &Value) -> String {
             "asked node {asked}: term {term}, applied {applied}; only the leader knows lag and tolerance"
         ),
     });
+    for member in status.get("members").and_then(Value::as_array).into_iter().flatten() {
+        let alarms = member.pointer("/about/alarms").and_then(Value::as_object);
+        for (file, alarm) in alarms.into_iter().flatten() {
+            let (found, detail) = (show(alarm.get("found")), show(alarm.get("detail")));
+            lines.push(format!("ALARM node {} file {file} {found}: {detail}", show(member.get("node"))));
+        }
+    }
     lines.join("\n")
 }
 

@@ -7,10 +7,10 @@ use raft::{GroupId, Leadership, Replica, Unavailable};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, watch};
 
-use super::{Answer, Command, Envelope, Outcome, Sent, Ticket, keys::Mints};
+use super::{Answer, Command, Envelope, Outcome, Sent, Ticket, copies::Copies, keys::Mints};
 use crate::{
     kernel::{Fault, OrgId, Refusal, to_hex},
-    store::{LEVEL, Store, WrappedKey},
+    store::{LEVEL, Quarantined, Store, WrappedKey},
 };
 
 /// Why a proposal or a read has no answer.
@@ -31,6 +31,8 @@ pub enum Unanswered {
     Halted,
     /// The command is larger than the log takes.
     TooLarge,
+    /// This node must not answer from that file; another one can.
+    Quarantined,
     /// This node failed; it will halt.
     Broken(Fault),
 }
@@ -62,6 +64,7 @@ pub enum View {
 pub struct Cluster {
     replica: Replica,
     store: Arc<Store>,
+    copies: Arc<Copies>,
     halt: mpsc::UnboundedSender<String>,
     mints: Arc<Mints>,
 }
@@ -74,7 +77,7 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 impl Cluster {
     /// A handle; a fault met on the way is sent to `halt`, whose owner stops the node.
     pub fn new(replica: Replica, store: Arc<Store>, halt: mpsc::UnboundedSender<String>) -> Self {
-        Self { replica, store, halt, mints: Arc::default() }
+        Self { replica, store, copies: Arc::default(), halt, mints: Arc::default() }
     }
 
     /// The consensus beneath.
@@ -89,6 +92,10 @@ impl Cluster {
 
     pub(super) fn mints(&self) -> &Arc<Mints> {
         &self.mints
+    }
+
+    pub(super) fn copies(&self) -> &Copies {
+        &self.copies
     }
 
     /// Whether this node leads, now and later.
@@ -145,6 +152,10 @@ impl Cluster {
             return Ok((Outcome::refused(Refusal::NotFound), self.replica.applied_index()));
         };
         let committed = self.replica.propose(Bytes::from(sealed), WRITE_WITHIN).await?;
+        if committed.reply.is_empty() {
+            // It is written, and who applied it first must not say what came of it. Whoever asks again may.
+            return Err(Unanswered::OutcomeUnknown);
+        }
         let outcome = serde_json::from_slice(&committed.reply)
             .map_err(|error| Unanswered::Broken(Fault::new("read an outcome", error)))?;
         Ok((outcome, committed.index))
@@ -178,6 +189,7 @@ impl Cluster {
         let answer = tokio::task::spawn_blocking(move || store.read(file, queries)).await;
         match answer {
             Ok(Ok(found)) => Ok(found),
+            Ok(Err(fault)) if Quarantined::is(&fault) => Err(Unanswered::Quarantined),
             Ok(Err(fault)) => Err(self.halt(fault)),
             Err(error) => Err(self.halt(Fault::new("read a file", error))),
         }

@@ -9,6 +9,7 @@
 //! Must not know: which commands exist (`app/commands.rs` lists them), HTTP. Start at `command.rs`.
 
 mod command;
+mod copies;
 mod envelope;
 mod handle;
 mod keys;
@@ -17,14 +18,17 @@ mod outcome;
 mod question;
 mod replies;
 mod ticket;
+mod verdict;
 
 pub use command::{Apply, Command, Kind, Note, Trail};
+pub use copies::Copied;
 pub use envelope::{Envelope, Sent};
 pub use handle::{Cluster, Unanswered, View};
 pub use keys::{KeyReport, KeyText, MintedKey};
 pub use outbox::{Delivered, ForgetSent, pending, pending_since, store_sent};
 pub use outcome::{Answer, Outcome};
-pub use question::{About, Question};
+pub use question::{About, Doubt, Question, Stood};
 pub use raft::ChangeError;
 pub use replies::{PruneReplies, Remembered, recall, remember};
 pub use ticket::Ticket;
+pub use verdict::{Verdict, judge};

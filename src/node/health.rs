@@ -15,7 +15,10 @@ use axum::{
 use raft::Leadership;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, View};
+use crate::{
+    cluster::{Cluster, View},
+    kernel::OrgId,
+};
 
 /// A node that has committed entries left to apply, but no more than this, is current.
 const BEHIND_MAX: u64 = 1_000;
@@ -70,6 +73,13 @@ impl Health {
             ("running", check(status.role != "halted", "this node met a fault")),
             ("serving", check(!self.draining.load(Ordering::Relaxed), "this node is stopping")),
             ("leader_known", check(leadership != Leadership::NoLeader, "no leader is known")),
+            (
+                "sound",
+                check(
+                    !self.cluster.store().is_quarantined(OrgId::SYSTEM),
+                    "the system file is being repaired",
+                ),
+            ),
             ("current", check(self.current.load(Ordering::Relaxed) && !behind, "this node is catching up")),
         ];
         if leader_wanted {

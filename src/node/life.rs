@@ -24,7 +24,7 @@ use crate::{
         self, Jobs,
         routes::{State, router},
     },
-    cluster::{Cluster, View},
+    cluster::{Cluster, Unanswered, View},
     features::{identity::Tokens, membership},
     kernel::{Fault, OrgId},
 };
@@ -57,6 +57,8 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
         () = wishes.next() => return Ok(()),
     };
     let Running { cluster, mut halted, sent_from } = running;
+    // Before anything else needs a sound file.
+    let _care = app::care(&cluster, config.scrub);
     let live = async {
         let tokens = tokio::select! {
             tokens = tokens(&cluster) => tokens?,
@@ -120,7 +122,8 @@ async fn tokens(cluster: &Cluster) -> Result<Tokens, Failure> {
                 told = true;
                 tracing::info!("waiting for the cluster's data");
             }
-            Ok(_) => {}
+            // Not here yet, or being repaired.
+            Ok(_) | Err(Unanswered::Quarantined) => {}
             // The fault was sent to whoever halts the node.
             Err(_) => pending().await,
         }

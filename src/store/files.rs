@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -14,13 +14,16 @@ use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use super::{
+    counters::Counters,
     destroy,
     durable::{read_if_present, write_secret},
     filekeys::{FileKeys, SealedEntry},
     keyring::{Keyring, WrappedKey},
     marks::Marks,
+    quarantine::Quarantine,
     readers::Readers,
     snapshot,
+    standings::{Standing, Standings},
     writer::{Writers, peek},
 };
 use crate::kernel::{Fault, FileId};
@@ -38,11 +41,16 @@ pub struct Store {
     /// One checkpoint of a file at a time: two would make the second report busy and sync nothing.
     pub(super) checkpointing: Mutex<()>,
     pub(super) readers: Readers,
-    writers: Mutex<Writers>,
+    pub(super) writers: Mutex<Writers>,
     /// The keys of files used lately.
     pub(super) keys: Mutex<BTreeMap<FileId, Arc<FileKeys>>>,
     /// Every key of a file is wrapped under this generation or a newer one.
     rewrapped: AtomicU32,
+    pub(super) standings: Mutex<Standings>,
+    pub(super) quarantine: Quarantine,
+    pub(super) counters: Counters,
+    /// Those who wait for the exclusive gate: who holds it long makes room.
+    pub(super) waiting_alone: AtomicUsize,
 }
 
 /// Each takes about 1 KiB.
@@ -56,6 +64,9 @@ impl Store {
             .map_err(|error| Fault::new(format!("create {}", tenants.display()), error))?;
         snapshot::complete(root)?;
         let destroyed = destroy::complete(root)?;
+        for folder in [TO_SEND, TO_TAKE] {
+            clear(&root.join(folder))?;
+        }
         let store = Self {
             root: root.to_owned(),
             keyring,
@@ -64,6 +75,10 @@ impl Store {
             dirty: Mutex::default(),
             overgrown: Mutex::default(),
             checkpointing: Mutex::default(),
+            standings: Mutex::default(),
+            quarantine: Quarantine::load(root)?,
+            counters: Counters::default(),
+            waiting_alone: AtomicUsize::new(0),
             readers: Readers::default(),
             writers: Mutex::default(),
             keys: Mutex::default(),
@@ -74,6 +89,21 @@ impl Store {
         }
         store.find_unmarked()?;
         Ok(store)
+    }
+
+    /// Where copies of files for other nodes are made; empty at the start.
+    pub fn to_send(&self) -> PathBuf {
+        self.root.join(TO_SEND)
+    }
+
+    /// Where copies from other nodes arrive; empty at the start.
+    pub fn to_take(&self) -> PathBuf {
+        self.root.join(TO_TAKE)
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The keys.
@@ -96,7 +126,18 @@ impl Store {
         lock(&self.marks).list().map(|(file, _)| file).collect()
     }
 
-    /// Runs queries on a consistent view of `file`; `None` when it does not exist.
+    /// Where `file` stood at the entry `mark`, if it is remembered.
+    pub fn stood(&self, file: FileId, mark: u64) -> Option<Standing> {
+        lock(&self.standings).at(file, mark)
+    }
+
+    /// Files that changed since this process started, each with standings that are worth comparing.
+    pub fn changed(&self) -> Vec<(FileId, Vec<Standing>)> {
+        lock(&self.standings).changed()
+    }
+
+    /// Runs queries on a consistent view of `file`; `None` when it does not exist. A fault that is
+    /// [`Quarantined`](super::Quarantined) when this node must not answer from it.
     pub fn read<T>(
         &self,
         file: FileId,
@@ -106,7 +147,16 @@ impl Store {
         if !self.exists(file) {
             return Ok(None);
         }
-        self.readers.with(self, file, queries).map(Some)
+        self.require_sound(file)?;
+        let answer = self.readers.with(self, file, queries);
+        // It may have been found out while it was read.
+        self.require_sound(file)?;
+        if let Err(fault) = &answer
+            && self.set_aside_if_damaged(file, fault)?
+        {
+            self.require_sound(file)?;
+        }
+        answer.map(Some)
     }
 
     /// Lends the write connections to apply: one caller at a time.
@@ -204,26 +254,32 @@ impl Store {
         self.path(file).with_extension("key")
     }
 
-    /// Forgets every open connection. Only under the exclusive gate.
-    pub(super) fn close_all(&self) {
-        self.readers.close_all();
-        lock(&self.writers).close_all();
-        lock(&self.keys).clear();
-        self.rewrapped.store(0, Ordering::SeqCst);
-    }
-
     /// Files created after the last checkpoint have no mark on record: their own says it.
     fn find_unmarked(&self) -> Result<(), Fault> {
         for file in snapshot::files_on_disk(&self.root)? {
             if self.exists(file) {
                 continue;
             }
-            if let Some(state) = peek(self, file)? {
-                lock(&self.marks).set(file, state.mark);
+            match peek(self, file) {
+                Ok(Some(state)) => lock(&self.marks).set(file, state.mark),
+                Ok(None) => {}
+                Err(fault) if self.skips_from_here(file, &fault)? => lock(&self.marks).set(file, 0),
+                Err(fault) => return Err(fault),
             }
         }
         Ok(())
     }
+}
+
+const TO_SEND: &str = "copies-out";
+const TO_TAKE: &str = "copies-in";
+
+fn clear(folder: &Path) -> Result<(), Fault> {
+    let cleared = match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir_all(folder.join("tenants")),
+    };
+    cleared.map_err(|error| Fault::new(format!("clear {}", folder.display()), error))
 }
 
 /// `system.db` or `tenants/<id>.db`.

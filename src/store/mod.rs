@@ -1,11 +1,14 @@
 //! The store: one encrypted SQLite file per organization, and the system file.
 //!
-//! Owns the table `spine_state`: each file's own watermark, written in the transaction that moves it.
+//! Owns the table `spine_state`: each file's own watermark and the sum of its rows, written in the transaction
+//! that moves them.
 //!
 //! What always holds:
 //! - one thread writes (apply), each file in one transaction per batch; readers never block it;
 //! - no fsync per commit: the Raft log is the durable record, [`Store::checkpoint`] makes the files
 //!   durable in the background, and the log is purged only below a checkpoint;
+//! - a file that is damaged here, or differs from what other nodes hold, is in quarantine: nobody is answered
+//!   from it (`sum.rs`, `scrub.rs`, `quarantine.rs`, `replace.rs`);
 //! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise, and so is what
 //!   the log says of it.
 //!
@@ -13,6 +16,7 @@
 
 mod banned;
 mod checkpoint;
+mod counters;
 mod destroy;
 mod digest;
 mod durable;
@@ -22,17 +26,28 @@ mod keyring;
 mod marks;
 mod migrate;
 mod open;
+mod planted;
+mod quarantine;
 mod readers;
+mod replace;
+mod scrub;
 mod snapshot;
+mod standings;
 mod stop;
+mod sum;
 mod writer;
 
+pub use counters::Counters;
 pub use digest::digest;
 pub use durable::{read_if_present, write_secret};
 pub use filekeys::SealedEntry;
 pub use files::Store;
 pub use keyring::{Generation, Keep, Keyring, WrappedKey, generation_of};
 pub use migrate::{LEVEL, schema};
+pub use quarantine::{Alarm, Found, Held, Quarantined};
+pub use scrub::Scrubbed;
 pub use snapshot::Mark;
+pub use standings::Standing;
 pub use stop::Stop;
+pub use sum::Sum;
 pub use writer::{FileState, Writer, Writers};

@@ -56,6 +56,7 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<organizations::Erase>(),
         known::<organizations::Destroy>(),
         known::<organizations::Orphan>(),
+        known::<membership::ReportDivergence>(),
     ])
 }
 

@@ -16,6 +16,7 @@ mod harness;
 mod audit;
 mod bad_input;
 mod cluster;
+mod divergence;
 mod goldens;
 mod intel;
 mod keys;

@@ -18,7 +18,9 @@ mod commands;
 pub mod http;
 mod queries;
 
-pub use commands::{Bootstrap, Change, MintToken, RequestChange, Reseal, SpendToken, resealed, seal_context};
+pub use commands::{
+    Bootstrap, Change, MintToken, ReportDivergence, RequestChange, Reseal, SpendToken, resealed, seal_context,
+};
 pub use queries::{knows_token, last_let_in, secret, secrets};
 
 #[cfg(test)]

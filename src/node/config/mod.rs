@@ -12,6 +12,7 @@ use std::{
 pub use keys::{KEYS, Key};
 
 use super::{Failure, Seal};
+use crate::app::ScrubPace;
 
 /// How a node runs. What each key means is in [`KEYS`], and in `packaging/threatflow.toml`.
 #[derive(Clone)]
@@ -54,6 +55,8 @@ pub struct NodeConfig {
     pub election: Duration,
     /// How often the files are made durable and the log cut.
     pub checkpoint: Duration,
+    /// How files are read through to find damage.
+    pub scrub: ScrubPace,
 }
 
 /// How lines of the log look.
@@ -87,6 +90,7 @@ impl Default for NodeConfig {
             heartbeat: Duration::from_millis(75),
             election: Duration::from_millis(300),
             checkpoint: Duration::from_secs(5),
+            scrub: ScrubPace { cycle: Duration::from_hours(24), bytes_per_s: 8 << 20 },
         }
     }
 }
