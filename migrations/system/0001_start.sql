@@ -47,3 +47,11 @@ CREATE TABLE membership_retired (
     node       INTEGER PRIMARY KEY,
     retired_ms INTEGER NOT NULL
 ) STRICT;
+
+-- Levels that came into force. Stays as it is at every level: a binary that is too old reads what it would need.
+CREATE TABLE membership_levels (
+    level     INTEGER PRIMARY KEY,
+    version   TEXT NOT NULL,     -- the first that knows the level
+    raised_ms INTEGER NOT NULL,
+    raised_by TEXT NOT NULL
+) STRICT;

@@ -149,7 +149,7 @@ impl Tending {
         let Some(copy) = cluster.fetch_copy(leader, file).await? else {
             // The entry that destroyed it was held back here.
             return cluster
-                .on_files(move |store| store.write(|store, writers| writers.destroy(store, file)))
+                .on_files(move |store| store.write(file, |store, writers| writers.destroy(store, file)))
                 .await;
         };
         let store = Arc::clone(cluster.store());
@@ -185,7 +185,7 @@ impl Tending {
 
 /// Applies what was held back while the copy was on its way; `false` when that is not all there was.
 fn catch_up(store: &Store, file: FileId) -> Result<bool, Fault> {
-    store.write(|store, writers| {
+    store.write(file, |store, writers| {
         let Some(held) = store.take_held(file) else { return Ok(false) };
         for entry in held {
             dispatch(store, writers, entry.index, entry.at, &entry.body)?;

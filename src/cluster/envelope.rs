@@ -19,7 +19,7 @@ pub struct Envelope {
     pub kind: String,
     /// The version of the body's shape.
     pub version: u32,
-    /// Schema and semantics under which it is applied.
+    /// The level that the proposer knew to be in force: its file comes to it first. A file that is above stays so.
     pub level: u32,
     /// The Raft group it belongs to.
     pub group: u32,
@@ -57,8 +57,20 @@ pub struct Sent {
     /// The file may be destroyed before it comes: then it has arrived, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_be_gone: bool,
+    /// The level the command came with.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub since: u32,
     /// The command.
     pub body: Box<RawValue>,
+}
+
+fn first() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_first(level: &u32) -> bool {
+    *level == 1
 }
 
 impl Sent {
@@ -77,6 +89,7 @@ impl Sent {
             kind: C::KIND.name.to_owned(),
             version: C::KIND.version,
             may_be_gone: false,
+            since: C::SINCE,
             body,
         })
     }

@@ -1,13 +1,21 @@
 //! The handle that every handler and job holds: propose a command, read a file.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use raft::{GroupId, Leadership, Replica, Unavailable};
 use rusqlite::Connection;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
-use super::{Answer, Command, Envelope, Outcome, Sent, Ticket, copies::Copies, keys::Mints};
+use super::{
+    Answer, Command, Envelope, Outcome, Sent, Ticket, WITHHELD, copies::Copies, keys::Mints, turns::Turns,
+};
 use crate::{
     kernel::{Fault, OrgId, Refusal, to_hex},
     store::{LEVEL, Quarantined, Store, WrappedKey},
@@ -65,24 +73,34 @@ pub struct Cluster {
     replica: Replica,
     store: Arc<Store>,
     copies: Arc<Copies>,
+    turns: Turns,
     halt: mpsc::UnboundedSender<String>,
     mints: Arc<Mints>,
+    started: Instant,
 }
 
 /// How long a proposal may take before its outcome is called unknown.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// A key changes rarely: one proposal does not meet it more often.
+const SEALED_MAX: u32 = 3;
 /// How long a read waits for the freshness it asked for.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
 impl Cluster {
     /// A handle; a fault met on the way is sent to `halt`, whose owner stops the node.
     pub fn new(replica: Replica, store: Arc<Store>, halt: mpsc::UnboundedSender<String>) -> Self {
-        Self { replica, store, copies: Arc::default(), halt, mints: Arc::default() }
+        let (turns, copies, mints) = (Turns::default(), Arc::default(), Arc::default());
+        Self { replica, store, copies, turns, halt, mints, started: Instant::now() }
     }
 
     /// The consensus beneath.
     pub fn replica(&self) -> &Replica {
         &self.replica
+    }
+
+    /// Milliseconds since this node started.
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The files beneath.
@@ -110,6 +128,7 @@ impl Cluster {
         file: OrgId,
         command: &C,
     ) -> Result<Answer<C::Reply>, Unanswered> {
+        self.require_level(C::SINCE)?;
         let sent = Sent::new(file, None, ticket.actor.clone(), command).map_err(unwritable)?;
         let (outcome, index) = self.propose_sent(ticket, sent).await?;
         outcome.answer(index)
@@ -137,7 +156,7 @@ impl Cluster {
         let envelope = Envelope {
             kind: sent.kind,
             version: sent.version,
-            level: LEVEL,
+            level: self.level_for(&sent.to, sent.since, sent.create.is_some()),
             group: GroupId::MAIN.0,
             organization: sent.to,
             actor: sent.actor,
@@ -148,17 +167,26 @@ impl Cluster {
             body: sent.body,
         };
         let plain = serde_json::to_vec(&envelope).map_err(unwritable)?;
-        let Some(sealed) = self.seal(envelope.organization, sent.create.as_ref(), &plain).await? else {
-            return Ok((Outcome::refused(Refusal::NotFound), self.replica.applied_index()));
-        };
-        let committed = self.replica.propose(Bytes::from(sealed), WRITE_WITHIN).await?;
-        if committed.reply.is_empty() {
-            // It is written, and who applied it first must not say what came of it. Whoever asks again may.
-            return Err(Unanswered::OutcomeUnknown);
+        // Nothing was written as long as it was not its turn.
+        let turn = timeout(WRITE_WITHIN, self.turns.take(envelope.organization)).await;
+        let _turn = turn.map_err(|_| Unanswered::NoQuorum)?;
+        for attempt in 1.. {
+            let Some(sealed) = self.seal(envelope.organization, sent.create.as_ref(), &plain).await? else {
+                break;
+            };
+            let committed = self.replica.propose(Bytes::from(sealed), WRITE_WITHIN).await?;
+            if committed.reply == WITHHELD {
+                return Err(Unanswered::OutcomeUnknown);
+            }
+            let outcome: Outcome = serde_json::from_slice(&committed.reply)
+                .map_err(|error| Unanswered::Broken(Fault::new("read an outcome", error)))?;
+            if outcome.refusal() != Some(&Refusal::KeyChanged) || attempt == SEALED_MAX {
+                return Ok((outcome, committed.index));
+            }
+            // The file has a new key, which this node learns with the entry that brought it.
+            self.replica.wait_applied(committed.index, READ_WITHIN).await?;
         }
-        let outcome = serde_json::from_slice(&committed.reply)
-            .map_err(|error| Unanswered::Broken(Fault::new("read an outcome", error)))?;
-        Ok((outcome, committed.index))
+        Ok((Outcome::refused(Refusal::NotFound), self.replica.applied_index()))
     }
 
     /// Seals an entry under its file's key; `None` when there is no such file.
@@ -175,6 +203,26 @@ impl Cluster {
         // Perhaps it has only not reached this node yet.
         self.replica.read_barrier(READ_WITHIN).await?;
         seal()
+    }
+
+    /// The level that an envelope carries: the one in force as far as this node knows it. One that is behind is
+    /// valid too; one above would change files that other nodes may not understand yet.
+    fn level_for(&self, file: &OrgId, since: u32, creates: bool) -> u32 {
+        match self.store.level() {
+            // The entry that begins the cluster: what its only node can.
+            0 if creates && file.is_system() => LEVEL,
+            // An effect that was sent at its level arrives at it, whatever this node has learned by now.
+            level => level.max(since),
+        }
+    }
+
+    /// Refuses early what apply would refuse.
+    fn require_level(&self, needed: u32) -> Result<(), Unanswered> {
+        let level = self.store.level().max(1);
+        if needed <= level {
+            return Ok(());
+        }
+        Err(Unanswered::Refused { refusal: Refusal::LevelTooLow { needed, level }, replayed: false })
     }
 
     /// Runs queries on a view of `file` as fresh as `view` asks; `None` when it does not exist.
@@ -199,6 +247,7 @@ impl Cluster {
     pub async fn await_view(&self, view: &View) -> Result<(), Unanswered> {
         match view {
             View::Local => Ok(()),
+            View::Strong if raft::planted("stale_reads") => Ok(()),
             View::Session(Some(index)) => Ok(self.replica.wait_applied(*index, READ_WITHIN).await?),
             // Without an index nobody here knows what the caller wrote elsewhere: see everything acknowledged.
             View::Strong | View::Session(None) => {

@@ -52,6 +52,8 @@ pub struct KeyReport {
     pub rewrapped: bool,
     /// Nothing that it wrapped under an older generation can still come into the log.
     pub drained: bool,
+    /// Files whose pages are not yet under their newest data key.
+    pub rekeying: usize,
     /// Entries up to here are gone from its log.
     pub purged_index: u64,
 }
@@ -146,6 +148,7 @@ impl Cluster {
             held: keyring.generations(),
             rewrapped: self.store().is_rewrapped(),
             drained: self.mints().drained(active),
+            rekeying: self.store().rekeying().len(),
             purged_index: self.replica().status().purged_index,
         }
     }
@@ -170,6 +173,20 @@ impl Cluster {
             Ok(Err(fault)) => Err(self.halt(fault)),
             Err(error) => Err(self.halt(Fault::new("wrap keys anew", error))),
         }
+    }
+
+    /// Encrypts the pages of every file anew that has got another data key.
+    pub async fn reencrypt_files(&self) -> Result<(), Unanswered> {
+        for file in self.store().rekeying() {
+            let store = Arc::clone(self.store());
+            match tokio::task::spawn_blocking(move || store.reencrypt(file)).await {
+                Ok(Ok(())) if self.store().is_quarantined(file) => {}
+                Ok(Ok(())) => tracing::info!(organization.id = %file, "a file is under its new data key"),
+                Ok(Err(fault)) => return Err(self.halt(fault)),
+                Err(error) => return Err(self.halt(Fault::new("encrypt a file anew", error))),
+            }
+        }
+        Ok(())
     }
 
     /// Forgets every cluster key below the active one.

@@ -8,27 +8,33 @@
 //!
 //! Must not know: which commands exist (`app/commands.rs` lists them), HTTP. Start at `command.rs`.
 
+mod about;
 mod command;
 mod copies;
 mod envelope;
 mod handle;
 mod keys;
+mod level;
 mod outbox;
 mod outcome;
+pub mod process;
 mod question;
 mod replies;
 mod ticket;
+mod turns;
 mod verdict;
 
-pub use command::{Apply, Command, Kind, Note, Trail};
+pub use about::About;
+pub use command::{Apply, Command, Kind, Left, Note, Trail};
 pub use copies::Copied;
 pub use envelope::{Envelope, Sent};
 pub use handle::{Cluster, Unanswered, View};
 pub use keys::{KeyReport, KeyText, MintedKey};
+pub use level::{RaiseFile, Rehearse};
 pub use outbox::{Delivered, ForgetSent, pending, pending_since, store_sent};
-pub use outcome::{Answer, Outcome};
-pub use question::{About, Doubt, Question, Stood};
-pub use raft::ChangeError;
+pub use outcome::{Answer, Outcome, WITHHELD};
+pub use question::{Doubt, Joiner, Question, Stood};
+pub use raft::{ChangeError, Step as AuthorityStep};
 pub use replies::{PruneReplies, Remembered, recall, remember};
 pub use ticket::Ticket;
 pub use verdict::{Verdict, judge};

@@ -9,14 +9,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use raft::Leadership;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::task::spawn_blocking;
 
-use super::{Cluster, KeyText};
+use super::{About, Cluster, KeyText};
 use crate::{
     kernel::{Fault, FileId},
-    store::{Alarm, Found, Generation, LEVEL, Standing, Store, Sum},
+    store::{Found, Generation, LEVEL, Standing, Store, Sum, VERSION},
 };
 
 /// How long a member may take to answer.
@@ -75,24 +76,17 @@ pub enum Question {
         /// From which byte.
         offset: u64,
     },
+    /// To issue itself a fresh certificate; then as [`Question::About`].
+    Renew,
 }
 
-/// What a node is made of, and how it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
-    /// Version of its binary.
+/// What a node that wants to join says about its binary.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Joiner {
+    /// Its version.
     pub version: String,
-    /// Version of its SQLite.
-    pub sqlite_version: String,
-    /// The highest level its binary knows.
+    /// The highest level it knows.
     pub level_max: u32,
-    /// What opens its keyring: `file`, `credential`, `passphrase`; `data_dir` when it lies there open.
-    pub seal: String,
-    /// Index of the last entry that its readers see.
-    pub applied_index: u64,
-    /// Files it does not answer from, and why.
-    #[serde(default)]
-    pub alarms: BTreeMap<FileId, Alarm>,
 }
 
 /// Why a file is not to be answered from.
@@ -113,16 +107,10 @@ pub struct Stood {
     pub found: Option<Found>,
 }
 
-impl About {
-    fn of(cluster: &Cluster) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            sqlite_version: rusqlite::version().to_owned(),
-            level_max: LEVEL,
-            seal: cluster.store().keyring().seal_name().to_owned(),
-            applied_index: cluster.replica().applied_index(),
-            alarms: cluster.store().alarms(),
-        }
+impl Joiner {
+    /// This binary.
+    pub fn this() -> Self {
+        Self { version: VERSION.to_owned(), level_max: LEVEL }
     }
 }
 
@@ -134,6 +122,14 @@ impl Cluster {
         let answer = self.replica().ask(node, Bytes::from(asked), within).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| format!("node {node} answered something else: {error}"))
+    }
+
+    /// Asks every member, this node included, at once; in the order of their numbers.
+    pub async fn ask_all<A: DeserializeOwned>(&self, question: &Question) -> Vec<(u64, Result<A, String>)> {
+        let members = self.replica().status().members;
+        let asked = members.iter().map(|member| self.ask(member.node, question));
+        let answers = join_all(asked).await;
+        members.iter().map(|member| member.node).zip(answers).collect()
     }
 
     /// Answers what another member asked.
@@ -160,6 +156,10 @@ impl Cluster {
             Question::CutLog { index } => {
                 self.cut_log(index).await?;
                 written(&self.key_report())
+            }
+            Question::Renew => {
+                self.replica().renew_certificate().map_err(|fault| fault.to_string())?;
+                written(&About::of(self))
             }
         }
     }

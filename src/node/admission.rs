@@ -8,13 +8,13 @@ use raft::{Grant, JoinRequest, Later, NodeId, Token};
 use uuid::Uuid;
 
 use crate::{
-    cluster::{Cluster, Ticket, Unanswered, View},
+    cluster::{Cluster, Joiner, Ticket, Unanswered, View},
     features::{
         keys,
         membership::{SpendToken, knows_token},
     },
     kernel::{OrgId, Refusal, RequestId, from_hex},
-    store::Keyring,
+    store::{Keyring, VERSION, since},
 };
 
 /// The gate that joining nodes come to.
@@ -37,6 +37,7 @@ impl Gatekeeper {
 
     async fn judge(&self, request: JoinRequest) -> Result<Grant, String> {
         let cluster = self.cluster.get().ok_or("this member is starting; try again in a moment")?;
+        able(cluster.store().level(), &request.about)?;
         let digest = Token::digest_of(&request.secret);
         let ticket = self.ticket(&digest, &request);
         if !known(cluster, &digest).await? {
@@ -86,6 +87,21 @@ impl raft::Application for Gatekeeper {
             cluster.answer(from, &question).await
         })
     }
+}
+
+/// A node that could not read what the cluster writes is told so before its token is spent.
+fn able(in_force: u32, about: &[u8]) -> Result<(), String> {
+    let joiner: Joiner = serde_json::from_slice(about)
+        .map_err(|error| format!("this member does not understand what the node says of itself: {error}"))?;
+    if joiner.level_max >= in_force {
+        return Ok(());
+    }
+    let needs = since(in_force).unwrap_or(VERSION);
+    let Joiner { version, level_max } = joiner;
+    Err(format!(
+        "level {in_force} is in force, and the node's binary (version {version}) knows up to level {level_max}: it \
+         needs version {needs} or newer"
+    ))
 }
 
 /// Whether a token has this digest. Guesses are turned away here: each would be an entry in the log.

@@ -102,6 +102,21 @@ impl DataFolder {
         Ok(keyring.kept_by(Arc::new(Vault::create(&self.key(), seal)?))?)
     }
 
+    /// Refuses a folder that holds data of a node, but not who that node is.
+    pub(super) fn require_empty(&self) -> Result<(), Failure> {
+        let Some(left) = [self.store(), self.key()].into_iter().find(|path| path.exists()) else {
+            return Ok(());
+        };
+        let what = format!(
+            "{} is there, but nothing in {} says which cluster it belongs to",
+            left.display(),
+            self.raft().display()
+        );
+        let fix = "put back what is missing; or remove this node from the cluster, empty its data folder and join it \
+                   under a new number";
+        Err(Failure::new(what, fix))
+    }
+
     /// What the last start began and did not end.
     pub(super) fn unfinished(&self) -> Result<Option<Founding>, Fault> {
         let note = read_if_present(&self.note())?;
@@ -192,6 +207,16 @@ mod tests {
         // A change is kept as it is made.
         again.learn(2, vec![2; 32].into()).unwrap();
         assert_eq!(folder.keyring(&Seal::DataDir).unwrap().generations().len(), 2);
+    }
+
+    #[test]
+    fn data_of_nobody_is_not_founded_upon() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::claim(place.path()).unwrap();
+        assert!(folder.require_empty().is_ok());
+        fs::write(folder.key(), "sealed").unwrap();
+        let refused = folder.require_empty().err().unwrap().to_string();
+        assert!(refused.contains("cluster.key is there") && refused.contains("new number"), "{refused}");
     }
 
     #[test]

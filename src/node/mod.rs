@@ -7,7 +7,7 @@
 //! - a node begins a cluster, or joins one, wholly or not at all: a start that was cut short is undone by
 //!   the next one, and nothing is served before the end of it;
 //! - after a fault nothing is answered: one line on stderr, exit code 70;
-//! - a clean stop drains requests first and hands the leadership over.
+//! - a clean stop hands the leadership over and drains requests before it ends.
 //!
 //! Must not know: what requests and commands mean. Start at `life.rs`, then `founding.rs`.
 
@@ -20,6 +20,7 @@ mod founding;
 mod health;
 mod life;
 mod logging;
+mod metrics;
 mod password;
 mod server;
 mod signals;

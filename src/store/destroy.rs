@@ -21,6 +21,7 @@ impl Store {
         lock(&self.overgrown).remove(&file);
         lock(&self.keys).remove(&file);
         lock(&self.standings).forget(file);
+        lock(&self.rekeying).remove(&file);
         self.readers.close(file);
         remove(&self.root, file)?;
         self.clear(file)
@@ -47,7 +48,7 @@ fn remove(root: &Path, file: FileId) -> Result<(), Fault> {
     let path = root.join(file_name(file));
     remove_if_present(&path.with_extension("key"))?;
     sync_folder(&root.join("tenants"))?;
-    for extension in ["db-wal", "db-shm", "db"] {
+    for extension in ["db-wal", "db-shm", "db", "anew", "rekey"] {
         remove_if_present(&path.with_extension(extension))?;
     }
     sync_folder(&root.join("tenants"))
@@ -78,7 +79,7 @@ mod tests {
             writer.advance(1, Millis(1));
             writers.commit(store)
         };
-        store.write(write).unwrap();
+        store.write(FILE, write).unwrap();
         store.checkpoint().unwrap();
     }
 
@@ -97,7 +98,7 @@ mod tests {
         let store = open(place.path());
         fill(&store);
         assert!(store.read(FILE, |_| Ok(())).unwrap().is_some());
-        store.write(|store, writers| writers.destroy(store, FILE)).unwrap();
+        store.write(FILE, |store, writers| writers.destroy(store, FILE)).unwrap();
         assert_eq!(names(place.path()), [format!("{FILE}.gone")]);
         assert!(store.read(FILE, |_| Ok(())).unwrap().is_none());
         assert!(store.seal_entry(FILE, None, b"x").unwrap().is_none());

@@ -117,6 +117,48 @@ impl FileKeys {
         Ok(any)
     }
 
+    /// Number of the newest key.
+    pub(super) fn newest(&self) -> u32 {
+        self.keys.last_key_value().map_or(0, |(number, _)| *number)
+    }
+
+    /// The newest key, raw.
+    pub(super) fn newest_raw(&self) -> Result<&[u8; 32], Fault> {
+        self.numbered(self.newest()).map(|key| &*key.raw)
+    }
+
+    /// Whether the pages are under the newest key.
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.on_disk == self.newest()
+    }
+
+    /// Number of the key that was the newest when the entry at `index` came: an entry that brings a key is under the
+    /// one before.
+    pub(super) fn number_at(&self, index: u64) -> u32 {
+        let known = self.keys.iter().rev().find(|(_, key)| key.since < index);
+        known.or_else(|| self.keys.first_key_value()).map_or(0, |(number, _)| *number)
+    }
+
+    /// These keys and one more.
+    pub(super) fn with(
+        &self,
+        keyring: &Keyring,
+        number: u32,
+        since: u64,
+        key: &WrappedKey,
+    ) -> Result<Self, Fault> {
+        let more = format!("key {number} {since} {}\n", key.0);
+        Self::read(keyring, self.file, &(more + &self.text()))
+    }
+
+    /// The newest key alone, under which the pages are now.
+    pub(super) fn newest_only(&self, keyring: &Keyring) -> Result<Self, Fault> {
+        let number = self.newest();
+        let key = self.numbered(number)?;
+        let text = format!("key {number} {} {}\nfile {number}\n", key.since, key.wrapped.0);
+        Self::read(keyring, self.file, &text)
+    }
+
     /// What opens the pages on disk.
     pub(super) fn raw(&self) -> Result<&[u8; 32], Fault> {
         self.numbered(self.on_disk).map(|key| &*key.raw)
@@ -182,6 +224,10 @@ pub struct SealedEntry<'a> {
 }
 
 impl<'a> SealedEntry<'a> {
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
     /// Reads the plain head; `None` when it is no sealed entry.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (format, rest) = bytes.split_first()?;

@@ -22,6 +22,7 @@ use super::{
     marks::Marks,
     quarantine::Quarantine,
     readers::Readers,
+    shares::Shares,
     snapshot,
     standings::{Standing, Standings},
     writer::{Writers, peek},
@@ -40,10 +41,16 @@ pub struct Store {
     pub(super) overgrown: Mutex<BTreeSet<FileId>>,
     /// One checkpoint of a file at a time: two would make the second report busy and sync nothing.
     pub(super) checkpointing: Mutex<()>,
+    /// Write connections that are open: to be known without waiting for apply.
+    pub(super) writing: Arc<AtomicUsize>,
+    /// The system file's, as committed.
+    pub(super) level: AtomicU32,
     pub(super) readers: Readers,
-    pub(super) writers: Mutex<Writers>,
+    pub(super) writers: Shares,
     /// The keys of files used lately.
     pub(super) keys: Mutex<BTreeMap<FileId, Arc<FileKeys>>>,
+    /// Files whose pages are not yet under their newest key.
+    pub(super) rekeying: Mutex<BTreeSet<FileId>>,
     /// Every key of a file is wrapped under this generation or a newer one.
     rewrapped: AtomicU32,
     pub(super) standings: Mutex<Standings>,
@@ -79,15 +86,20 @@ impl Store {
             quarantine: Quarantine::load(root)?,
             counters: Counters::default(),
             waiting_alone: AtomicUsize::new(0),
+            writing: Arc::default(),
+            level: AtomicU32::new(0),
             readers: Readers::default(),
-            writers: Mutex::default(),
+            writers: Shares::new(1),
             keys: Mutex::default(),
+            rekeying: Mutex::default(),
             rewrapped: AtomicU32::new(0),
         };
         for file in destroyed {
             lock(&store.marks).remove(file);
         }
+        store.find_rekeying()?;
         store.find_unmarked()?;
+        store.learn_level()?;
         Ok(store)
     }
 
@@ -104,6 +116,23 @@ impl Store {
     /// What is counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Divides the files into as many shares as there will be threads that write.
+    #[must_use]
+    pub fn in_shares(mut self, shares: usize) -> Self {
+        self.writers = Shares::new(shares);
+        self
+    }
+
+    /// How many shares there are.
+    pub fn shares(&self) -> usize {
+        self.writers.count()
+    }
+
+    /// Which share `file` belongs to while this process lives.
+    pub fn share_of(&self, file: FileId) -> usize {
+        self.writers.of(file)
     }
 
     /// The keys.
@@ -124,6 +153,21 @@ impl Store {
     /// Every file that exists, in order.
     pub fn list(&self) -> Vec<FileId> {
         lock(&self.marks).list().map(|(file, _)| file).collect()
+    }
+
+    /// Connections to files that are kept open, whether or not they are in use.
+    pub fn open_connections(&self) -> usize {
+        self.writing.load(Ordering::Relaxed) + self.readers.idle()
+    }
+
+    /// The files that may have effects to send to other files.
+    pub fn sending(&self) -> BTreeSet<FileId> {
+        lock(&self.marks).sending().clone()
+    }
+
+    /// Whether `file` may have effects to send to other files.
+    pub fn is_sending(&self, file: FileId) -> bool {
+        lock(&self.marks).sending().contains(&file)
     }
 
     /// Where `file` stood at the entry `mark`, if it is remembered.
@@ -159,10 +203,24 @@ impl Store {
         answer.map(Some)
     }
 
-    /// Lends the write connections to apply: one caller at a time.
-    pub fn write<T>(&self, apply: impl FnOnce(&Self, &mut Writers) -> Result<T, Fault>) -> Result<T, Fault> {
-        let mut writers = lock(&self.writers);
-        apply(self, &mut writers)
+    /// Lends the write connections of the share of `file`: one caller at a time.
+    pub fn write<T>(
+        &self,
+        file: FileId,
+        apply: impl FnOnce(&Self, &mut Writers) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.write_share(self.share_of(file), apply)
+    }
+
+    /// Lends the write connections of a share, below [`Store::shares`].
+    pub fn write_share<T>(&self, share: usize, apply: impl FnOnce(&Self, &mut Writers) -> T) -> T {
+        apply(self, &mut lock(self.writers.get(share)))
+    }
+
+    /// The shares that have something to commit, and how many files.
+    pub fn begun(&self) -> Vec<(usize, usize)> {
+        let begun = self.writers.iter().enumerate().map(|(share, writers)| (share, lock(writers).begun()));
+        begun.filter(|(_, files)| *files > 0).collect()
     }
 
     /// Where `file` lies.
@@ -245,13 +303,26 @@ impl Store {
         }
     }
 
+    /// Whether an entry at `index` is sealed under the key that was its file's newest then. One that is not was sealed
+    /// by a node that had not heard of the new key: it does not count, on any node.
+    pub fn is_current(&self, entry: &SealedEntry<'_>, index: u64) -> Result<bool, Fault> {
+        Ok(self.keys(entry.file)?.number_at(index) == entry.number())
+    }
+
     /// Opens an entry of the log; its file exists.
     pub fn open_entry(&self, entry: &SealedEntry<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.keys(entry.file)?.open(entry)
     }
 
-    fn key_path(&self, file: FileId) -> PathBuf {
+    pub(super) fn key_path(&self, file: FileId) -> PathBuf {
         self.path(file).with_extension("key")
+    }
+
+    /// Forgets every connection that reads, and every key. Only under the exclusive gate.
+    pub(super) fn forget_open(&self) {
+        self.readers.close_all();
+        lock(&self.keys).clear();
+        self.rewrapped.store(0, Ordering::SeqCst);
     }
 
     /// Files created after the last checkpoint have no mark on record: their own says it.

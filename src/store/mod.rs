@@ -1,12 +1,14 @@
 //! The store: one encrypted SQLite file per organization, and the system file.
 //!
-//! Owns the table `spine_state`: each file's own watermark and the sum of its rows, written in the transaction
-//! that moves them.
+//! Owns the table `spine_state`: each file's own watermark, its level and the sum of its rows, written in the
+//! transaction that moves them.
 //!
 //! What always holds:
-//! - one thread writes (apply), each file in one transaction per batch; readers never block it;
+//! - each file belongs to one share and one thread writes to a share (apply), each file in one transaction for
+//!   many batches; readers never block it;
 //! - no fsync per commit: the Raft log is the durable record, [`Store::checkpoint`] makes the files
 //!   durable in the background, and the log is purged only below a checkpoint;
+//! - the level of the system file is the level in force; no other file is above it, and none ever falls;
 //! - a file that is damaged here, or differs from what other nodes hold, is in quarantine: nobody is answered
 //!   from it (`sum.rs`, `scrub.rs`, `quarantine.rs`, `replace.rs`);
 //! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise, and so is what
@@ -23,14 +25,18 @@ mod durable;
 mod filekeys;
 mod files;
 mod keyring;
+mod level;
 mod marks;
 mod migrate;
 mod open;
 mod planted;
 mod quarantine;
 mod readers;
+mod rekey;
 mod replace;
+mod room;
 mod scrub;
+mod shares;
 mod snapshot;
 mod standings;
 mod stop;
@@ -43,8 +49,10 @@ pub use durable::{read_if_present, write_secret};
 pub use filekeys::SealedEntry;
 pub use files::Store;
 pub use keyring::{Generation, Keep, Keyring, WrappedKey, generation_of};
-pub use migrate::{LEVEL, schema};
+pub use level::level_of;
+pub use migrate::{LEVEL, REHEARSAL, VERSION, schema, since, unknown_level};
 pub use quarantine::{Alarm, Found, Held, Quarantined};
+pub use room::Room;
 pub use scrub::Scrubbed;
 pub use snapshot::Mark;
 pub use standings::Standing;

@@ -92,7 +92,10 @@ pub(super) struct Lost;
 
 impl fmt::Display for Lost {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("it was replaced or lost")
+        out.write_str(
+            "it was replaced or lost; put it back, or remove this node from the cluster, remove its data and join it \
+             under a new number",
+        )
     }
 }
 
@@ -248,9 +251,9 @@ impl Store {
         true
     }
 
-    /// From now on entries of a file in quarantine are kept for its copy. Not while apply is under way.
+    /// From now on entries of a file in quarantine are kept for its copy. Not while apply is at that file's share.
     pub fn hold_back(&self, file: FileId) -> Result<(), Fault> {
-        let _apply_rests = lock(&self.writers);
+        let _apply_rests = lock(self.writers.get(self.share_of(file)));
         let mut inner = lock(&self.quarantine.inner);
         let Some(alarm) = inner.files.get_mut(&file) else { return Ok(()) };
         alarm.skips = true;

@@ -52,6 +52,11 @@ impl Readers {
         lock(&self.idle).by_use.retain(|_, (of, _)| *of != file);
     }
 
+    /// Connections that nobody uses now.
+    pub(super) fn idle(&self) -> usize {
+        lock(&self.idle).by_use.len()
+    }
+
     pub(super) fn close_all(&self) {
         lock(&self.idle).by_use.clear();
     }

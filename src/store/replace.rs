@@ -19,8 +19,8 @@ impl Store {
     /// mark and what this node has applied is applied to it next. It stays in quarantine. `false`, and nothing is
     /// done, when a snapshot was faster or too much had to be held back.
     pub fn replace(&self, staged: &Path, copy: &Mark) -> Result<bool, Fault> {
-        // In this order: apply destroys files, alone, while it holds the writers.
-        let mut writers = lock(&self.writers);
+        // In this order: apply destroys files, alone, while it holds their share.
+        let mut writers = lock(self.writers.get(self.share_of(copy.file)));
         let _alone = self.alone();
         if !self.is_held_back(copy.file) {
             return Ok(false);
@@ -31,16 +31,24 @@ impl Store {
         // The marks on disk are those of the last checkpoint: those in memory are not durable yet.
         let mut marks = Marks::load(&self.root)?;
         marks.set(copy.file, copy.mark);
-        let marks = marks.list().collect();
-        note(
-            &self.root,
-            &Install { staged: staged.to_owned(), take: vec![copy.clone()], remove: Vec::new(), marks },
-        )?;
+        // What is sent already is found to be sent.
+        marks.set_sending(copy.file, true);
+        let (sending, marks) = (marks.sending().iter().copied().collect(), marks.list().collect());
+        let take = vec![copy.clone()];
+        self.expect_rekey(copy)?;
+        note(&self.root, &Install { staged: staged.to_owned(), take, remove: Vec::new(), marks, sending })?;
         complete(&self.root)?;
-        lock(&self.marks).set(copy.file, copy.mark);
+        let mut marks = lock(&self.marks);
+        marks.set(copy.file, copy.mark);
+        marks.set_sending(copy.file, true);
+        drop(marks);
         lock(&self.standings).forget(copy.file);
         lock(&self.dirty).remove(&copy.file);
         lock(&self.overgrown).remove(&copy.file);
+        if copy.file.is_system() {
+            self.learn_level()?;
+            self.require_known_level()?;
+        }
         Ok(true)
     }
 

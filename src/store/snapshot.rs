@@ -55,6 +55,8 @@ pub(super) struct Install {
     pub(super) remove: Vec<FileId>,
     /// All marks once it is done.
     pub(super) marks: Vec<(FileId, u64)>,
+    /// Files that may have effects to send: what is taken may, what stays if it had.
+    pub(super) sending: Vec<FileId>,
 }
 
 const NOTE: &str = "install.json";
@@ -94,22 +96,30 @@ impl Store {
         // One step: the whole copy is of one state of the file.
         Backup::new(&source, &mut copy)?.step(-1)?;
         let mark = mark_of(&copy)?;
-        Ok(Mark { file, mark, keys: keys.text() })
+        // Read again: an entry in the copy may have brought one more.
+        Ok(Mark { file, mark, keys: self.keys(file)?.text() })
     }
 
     /// Replaces this node's files: `keep` stay, `take` come from `staged`, all others go.
     pub fn install(&self, staged: &Path, keep: &[Mark], take: &[Mark]) -> Result<(), Fault> {
-        let mut writers = lock(&self.writers);
+        // In this order: apply destroys files, alone, while it holds its share.
+        let mut writers: Vec<_> = self.writers.iter().map(lock).collect();
         let _alone = self.alone();
         let stay: BTreeSet<FileId> = keep.iter().chain(take).map(|mark| mark.file).collect();
         let on_disk = files_on_disk(&self.root)?.into_iter();
         let remove: Vec<FileId> = on_disk.filter(|file| !stay.contains(file)).collect();
         let marks = keep.iter().chain(take).map(|mark| (mark.file, mark.mark)).collect();
-        writers.close_all();
-        self.readers.close_all();
-        lock(&self.keys).clear();
+        let had = keep.iter().map(|mark| mark.file).filter(|file| self.is_sending(*file));
+        let sending = had.chain(take.iter().map(|mark| mark.file)).collect();
         let replaced: Vec<FileId> = take.iter().map(|mark| mark.file).chain(remove.iter().copied()).collect();
-        note(&self.root, &Install { staged: staged.to_owned(), take: take.to_vec(), remove, marks })?;
+        for share in &mut writers {
+            share.close_all();
+        }
+        self.forget_open();
+        note(
+            &self.root,
+            &Install { staged: staged.to_owned(), take: take.to_vec(), remove, marks, sending },
+        )?;
         complete(&self.root)?;
         // A crash before this leaves sound files in quarantine, which are replaced once more.
         self.quarantine.replaced(replaced.into_iter())?;
@@ -117,7 +127,8 @@ impl Store {
         lock(&self.standings).forget_all();
         lock(&self.dirty).clear();
         lock(&self.overgrown).clear();
-        Ok(())
+        self.learn_level()?;
+        self.require_known_level()
     }
 }
 
@@ -131,8 +142,10 @@ pub(super) fn note(root: &Path, install: &Install) -> Result<(), Fault> {
 pub(super) fn complete(root: &Path) -> Result<(), Fault> {
     let path = root.join(NOTE);
     let Some(bytes) = read_if_present(&path)? else { return Ok(()) };
-    let note: Install = serde_json::from_slice(&bytes)
-        .map_err(|error| Fault::new(format!("read {}", path.display()), error))?;
+    let note: Install = serde_json::from_slice(&bytes).map_err(|error| {
+        let cure = "remove this node from the cluster, remove its data and join it under a new number";
+        Fault::found(format!("read {}: {error}; {cure}", path.display()))
+    })?;
     for mark in &note.take {
         take(root, &note.staged, mark)?;
     }
@@ -147,6 +160,7 @@ pub(super) fn complete(root: &Path) -> Result<(), Fault> {
     for (file, mark) in &note.marks {
         marks.set(*file, *mark);
     }
+    note.sending.iter().for_each(|file| marks.set_sending(*file, true));
     Marks::save(root, &marks.record()?)?;
     remove_if_present(&path)?;
     sync_folder(root)

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Three nodes that read every file through all the time.
 fn scrubbing(bug: &str) -> Demo {
-    Demo::start_with(
+    Demo::configured(
         &[],
         &[
             ("THREATFLOW_SCRUB_CYCLE_MS", "1000"),

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use threatflow::{
     app::commands::COMMANDS,
-    cluster::{Command, Envelope, ForgetSent, PruneReplies},
+    cluster::{Command, Envelope, ForgetSent, PruneReplies, RaiseFile, Rehearse},
     features::{identity, intel, keys, membership, organizations, quotas},
     kernel::{OrgId, from_hex, to_hex},
     store::{Keyring, SealedEntry, Store, schema},
@@ -29,6 +29,8 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
     BTreeMap::from([
         known::<PruneReplies>(),
         known::<ForgetSent>(),
+        known::<RaiseFile>(),
+        known::<Rehearse>(),
         known::<quotas::ReportUsage>(),
         known::<quotas::MeasureStorage>(),
         known::<quotas::LeaseCalls>(),
@@ -53,9 +55,14 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<membership::Reseal>(),
         known::<keys::Rotate>(),
         known::<keys::Advance>(),
+        known::<keys::Rekey>(),
         known::<organizations::Erase>(),
         known::<organizations::Destroy>(),
         known::<organizations::Orphan>(),
+        known::<membership::RotateAuthority>(),
+        known::<membership::TurnAuthority>(),
+        known::<membership::RequestCertificates>(),
+        known::<membership::RaiseLevel>(),
         known::<membership::ReportDivergence>(),
     ])
 }
@@ -161,7 +168,8 @@ fn a_golden_sealed_entry_opens_under_the_key_it_brings() {
     let sealed = from_hex(fs::read_to_string(path).unwrap().trim()).unwrap();
     let entry = SealedEntry::parse(&sealed).unwrap();
     let brings = entry.brings.clone().unwrap();
-    store.write(|store, writers| writers.begin(store, entry.file, Some((1, &brings))).map(drop)).unwrap();
+    let file = entry.file;
+    store.write(file, |store, writers| writers.begin(store, file, Some((1, &brings))).map(drop)).unwrap();
     assert_eq!(store.open_entry(&entry).unwrap().as_slice(), envelope);
 }
 

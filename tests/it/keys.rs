@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::Path,
+    process::Command,
     sync::atomic::{AtomicBool, AtomicI64, Ordering},
     time::{Duration, Instant},
 };
@@ -13,7 +14,9 @@ use threatflow::{
     store::{Keyring, WrappedKey},
 };
 
-use crate::harness::{Caller, Demo, Organization, World, await_condition, create_organization};
+use crate::harness::{
+    BINARY, Caller, Demo, Organization, World, await_condition, create_organization, free_port,
+};
 
 /// Stands in a name, an address, an indicator, and so in entries, files, copies and remembered replies.
 const MARKER: &str = "mk7f3aq9";
@@ -125,7 +128,7 @@ fn an_erased_organization_opens_for_nobody_and_its_neighbour_goes_on() {
 
     let erase = |slug: &str| platform.post(&doomed.path("/erase"), &json!({ "slug": slug }));
     assert_eq!(erase("beta").status, 422, "the slug must be its own");
-    assert_eq!(doomed.admin.post(&doomed.path("/erase"), &json!({ "slug": "acme" })).status, 404);
+    assert_eq!(doomed.admin.post(&doomed.path("/erase"), &json!({ "slug": "acme" })).status, 403);
     let erased = erase("acme");
     assert_eq!(erased.status, 200, "{}", erased.body);
 
@@ -187,4 +190,90 @@ fn the_cluster_key_rotates_while_writes_go_on_and_a_node_was_away() {
     }
     // Everything that was sealed before still works: logins are signed with a secret that was sealed anew.
     create_organization(&platform, "beta", "free", None);
+}
+
+/// Starts a second process on a copy of a node's data; what it says before it ends.
+fn started_on(data: &Path, seal: &str) -> (Option<i32>, String) {
+    let ports = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let ended = Command::new(BINARY)
+        .args(["serve", "--seal", seal, "--listen", &ports[0], "--peer-listen", &ports[1], "--data-dir"])
+        .arg(data)
+        .output()
+        .unwrap();
+    (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+}
+
+#[test]
+fn a_data_key_rotates_under_load_and_every_node_encrypts_its_file_anew() {
+    let demo = Demo::three_nodes();
+    let platform = demo.platform();
+    let org = create_organization(&platform, "acme", "enterprise", None);
+    fill(&org);
+    let text = |node: usize| {
+        let path = demo.folder.path().join(format!("node-{node}/store/tenants/{}.key", org.id));
+        fs::read_to_string(path).unwrap()
+    };
+    let body = json!({ "resource": "max_cases", "amount": 1 });
+    std::thread::scope(|scope| {
+        for node in 0..3 {
+            let (at, path, body) = (org.admin.at(&demo.urls[node]), org.path("/usage"), &body);
+            scope.spawn(move || {
+                for _ in 0..60 {
+                    let written = at.post(&path, body);
+                    assert_eq!(written.status, 200, "{}", written.body);
+                }
+            });
+        }
+        let rotated = platform.post(&org.path("/keys/rotate"), &json!({}));
+        assert_eq!((rotated.status, &rotated.json["data_key"]), (200, &json!(2)), "{}", rotated.body);
+    });
+    await_condition("every node to have encrypted it anew", Duration::from_secs(30), || {
+        (1..=3).all(|node| text(node).lines().eq(text(node).lines().filter(|line| line.contains(" 2"))))
+    });
+    for node in 1..=3 {
+        assert!(text(node).starts_with("key 2 ") && text(node).ends_with("file 2\n"), "{}", text(node));
+    }
+    // A node that is killed in the middle of the next one comes back whole.
+    assert_eq!(platform.post(&org.path("/keys/rotate"), &json!({})).json["data_key"], 3);
+    demo.kill(2);
+    demo.await_all_ready();
+    await_condition("the killed node to have it too", Duration::from_secs(30), || {
+        text(3).ends_with("file 3\n")
+    });
+    for url in &demo.urls {
+        let stats = org.admin.at(url).send("GET", &org.path("/stats"), None, &[("x-consistency", "strong")]);
+        assert_eq!(stats.unwrap().json["usage"]["active_cases"], 180);
+    }
+    let system = platform.post("/api/v2/organizations/system/keys/rotate", &json!({}));
+    assert_eq!(system.status, 200, "the system file has a data key like any other: {}", system.body);
+}
+
+#[test]
+fn a_copy_of_a_sealed_node_s_data_folder_opens_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let key = |name: &str, byte: u8| {
+        let path = place.path().join(name);
+        threatflow::store::write_secret(&path, &[byte; 40]).unwrap();
+        format!("file:{}", path.display())
+    };
+    let (right, wrong) = (key("right", b'a'), key("wrong", b'b'));
+    let mut world = World::one_node_with(&["--seal", &right]);
+    let org = world.organization("acme", "free");
+    world.crash_and_restart();
+    assert_eq!(org.admin.get(&org.path("")).status, 200, "it opens again with its seal");
+    let status = world.platform().get("/api/v2/cluster").json;
+    assert_eq!(status["members"][0]["about"]["seal"], "file");
+    let mut doctor = Command::new(BINARY);
+    doctor.args(["doctor", "--data-dir"]).arg(world.folder.path()).env("THREATFLOW_SEAL", &right);
+    let looked = doctor.output().unwrap();
+    assert!(looked.status.success() && String::from_utf8_lossy(&looked.stderr).contains("sealed, and file:"));
+
+    let copy = place.path().join("copy");
+    let copied = Command::new("cp").arg("-r").arg(world.folder.path()).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    for (seal, why) in [("data_dir", "sealed by a file"), (wrong.as_str(), "does not open")] {
+        let (code, said) = started_on(&copy, seal);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(why) && said.trim().lines().count() == 1, "{said}");
+    }
 }

@@ -24,6 +24,8 @@
 
 mod disk;
 mod engine;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod index;
 mod keeper;
 mod read;

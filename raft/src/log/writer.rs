@@ -4,7 +4,7 @@
 //! once, and tells all who waited: group commit. Order in the file is order of the requests, so a
 //! vote and the entries after it can never change places.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     engine::{Op, Request, Shared},
@@ -182,9 +182,11 @@ impl Writer {
 
     fn sync(&mut self) -> Result<(), Fault> {
         if self.durable < self.written {
+            let began = Instant::now();
             self.segment.file.sync_data().map_err(|cause| {
                 Fault::new(format!("make log segment {:016x} durable", self.segment.number), cause)
             })?;
+            self.shared.syncs.since(began);
             self.durable = self.written;
         }
         Ok(())

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    cluster::{Command, Envelope, Outcome, PruneReplies},
+    cluster::{Command, Envelope, Outcome, PruneReplies, WITHHELD},
     kernel::{Actor, Millis, Origin},
     store::{Keyring, LEVEL, Mark, Quarantined, Standing, WrappedKey},
 };
@@ -47,7 +47,7 @@ impl Node {
 
     fn apply(&self, index: u64, key: Option<&WrappedKey>) -> Vec<u8> {
         let body = self.entry(index, key);
-        let applied = self.store.write(|store, writers| {
+        let applied = self.store.write(ORG, |store, writers| {
             let dispatched = dispatch(store, writers, index, AT, &body)?;
             writers.commit(store)?;
             Ok(dispatched.reply)
@@ -69,7 +69,7 @@ impl Node {
             writers.close(ORG);
             Ok(())
         };
-        self.store.write(close).unwrap();
+        self.store.write(ORG, close).unwrap();
     }
 
     /// Closes the file, so that what it says next comes from the disk.
@@ -221,17 +221,17 @@ fn damage_found_by_apply_sets_the_file_aside_and_other_files_go_on() {
     let follower = follower.restart();
     flip(&follower.path());
     let reply = follower.apply(41, None);
-    assert!(reply.is_empty() && follower.store.alarms()[&ORG].found == Found::Damaged);
+    assert!(reply == WITHHELD && follower.store.alarms()[&ORG].found == Found::Damaged);
     assert_refuses(&follower);
     let exported = follower.store.export(ORG, &follower.store.to_send().join("1.db"));
     assert!(exported.is_err_and(|fault| Quarantined::is(&fault)), "a damaged file is not handed on");
     // Also after a restart, and without touching the file.
     let follower = follower.restart();
-    assert!(follower.apply(42, None).is_empty());
+    assert_eq!(follower.apply(42, None), WITHHELD);
     let other = OrgId(Uuid::from_u128(0xb2));
     let key = follower.store.keyring().mint(other).unwrap();
     let body = follower.store.seal_entry(other, Some(&key), &envelope(other, 43)).unwrap().unwrap();
-    let reply = follower.store.write(|store, writers| dispatch(store, writers, 43, AT, &body));
+    let reply = follower.store.write(other, |store, writers| dispatch(store, writers, 43, AT, &body));
     assert!(serde_json::from_slice::<Outcome>(&reply.unwrap().reply).is_ok());
     drop(leader);
 }
@@ -252,7 +252,7 @@ fn an_older_file_in_its_place_is_damage_too() {
     }
     fs::write(&path, old).unwrap();
     let follower = Node { store: open(folder.path()), folder };
-    assert!(follower.apply(42, None).is_empty());
+    assert_eq!(follower.apply(42, None), WITHHELD);
     assert_eq!(follower.store.alarms()[&ORG].found, Found::Damaged);
 }
 
@@ -273,7 +273,7 @@ fn without_another_node_damage_in_apply_is_a_fault_and_a_scrub_only_tells() {
     assert_eq!(follower.store.scrub(ORG, FAST).unwrap(), Scrubbed::Damaged);
     assert!(follower.store.alarms().is_empty());
     let body = follower.entry(41, None);
-    let applied = follower.store.write(|store, writers| dispatch(store, writers, 41, AT, &body));
+    let applied = follower.store.write(ORG, |store, writers| dispatch(store, writers, 41, AT, &body));
     assert!(applied.is_err());
 }
 

@@ -7,7 +7,7 @@ use super::queries;
 use crate::{
     cluster::{Apply, Command, Kind},
     kernel::{Permission, Refusal},
-    store::{Generation, Stop},
+    store::{Generation, Stop, WrappedKey},
 };
 
 /// How far a generation is.
@@ -93,5 +93,35 @@ impl Command for Advance {
     }
 }
 
+/// A file gets another data key: entries after this one are sealed under it, and every node encrypts its pages anew.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rekey {
+    /// Number of the new key, one above the present.
+    pub number: u32,
+    /// The key, wrapped.
+    pub key: WrappedKey,
+}
+
+impl Command for Rekey {
+    const KIND: Kind = Kind::new("keys.rekey", 1);
+    const NEEDS: Permission = Permission::OrganizationPlan;
+    type Reply = u32;
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<u32, Stop> {
+        let present = queries::data_key(cx.tx)?;
+
+        if self.number != present.saturating_add(1) {
+            return Err(Refusal::WrongState { state: format!("key_{present}") }.into());
+        }
+
+        cx.tx.prepare_cached(SET_DATA_KEY)?.execute([self.number])?;
+
+        cx.note("data_key", self.number, json!({ "number": { "before": present, "after": self.number } }));
+        cx.change_key(self.number, self.key);
+        Ok(self.number)
+    }
+}
+
+const SET_DATA_KEY: &str = "UPDATE spine_state SET data_key = ?1 WHERE one = 1";
 const INSERT: &str = "INSERT INTO keys_generations (generation, step, at_ms) VALUES (?1, ?2, ?3)";
 const ADVANCE: &str = "UPDATE keys_generations SET step = ?2, at_ms = ?3, digest = ?4 WHERE generation = ?1";

@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::{
-    commands::{Rotate, Step},
+    commands::{Rekey, Rotate, Step},
     jobs, queries,
 };
 use crate::{
-    cluster::Question,
+    cluster::{Question, View},
     kernel::{OrgId, Permission},
     web::{Cx, Method, Needs, Problem, Reply, Route},
 };
@@ -31,6 +31,14 @@ pub fn routes() -> Vec<Route> {
             Needs::Caller,
             |cx| Box::pin(rotate(cx)),
         ),
+        Route::v2(
+            Method::Post,
+            "/organizations/{org}/keys/rotate",
+            "rotateDataKey",
+            "Give an organization's file another data key; every node encrypts its pages anew in the background",
+            Needs::Caller,
+            |cx| Box::pin(rekey(cx)),
+        ),
     ]
 }
 
@@ -38,6 +46,17 @@ async fn rotate(cx: Cx) -> Result<Reply, Problem> {
     let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
     let answer = cx.cluster.propose(&cx.ticket, system, &Rotate {}).await?;
     Ok(Reply::ok(json!({ "generation": answer.reply, "step": Step::Wanted })).after(&answer))
+}
+
+async fn rekey(cx: Cx) -> Result<Reply, Problem> {
+    let file = cx.place(Permission::OrganizationPlan).await?;
+    let present = cx.cluster.read(&View::Strong, file, queries::data_key).await?;
+    let number = present.ok_or_else(Problem::not_found)?.saturating_add(1);
+    let minted = cx.cluster.mint(file)?;
+    let command = Rekey { number, key: minted.key().clone() };
+    let answer = cx.cluster.propose(&cx.ticket, file, &command).await?;
+    minted.arrived();
+    Ok(Reply::ok(json!({ "id": file, "data_key": answer.reply })).after(&answer))
 }
 
 async fn show(cx: Cx) -> Result<Reply, Problem> {

@@ -28,6 +28,7 @@ pub(super) type Waiting = Vec<String>;
 
 /// One look, on any node: this node does its part.
 pub async fn follow(cluster: &Cluster) -> Result<(), Unanswered> {
+    cluster.reencrypt_files().await?;
     let Some(newest) = cluster.read(&View::Local, OrgId::SYSTEM, queries::newest).await? else {
         return Ok(());
     };

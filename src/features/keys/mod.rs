@@ -1,4 +1,4 @@
-//! Keys: rotation of the cluster key, which wraps the key of every file.
+//! Keys: rotation of the cluster key, which wraps the key of every file, and of the data key of one file.
 //!
 //! Owns the words *generation* and *rotation*, and the table `keys_generations` of the system file, which says how far
 //! the newest generation is: *wanted*, then *active*, then *settled*. The keys themselves never lie in a file or in the
@@ -18,5 +18,5 @@ pub mod http;
 pub mod jobs;
 mod queries;
 
-pub use commands::{Advance, Rotate, Step};
+pub use commands::{Advance, Rekey, Rotate, Step};
 pub use queries::rotating;

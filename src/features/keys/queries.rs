@@ -35,5 +35,11 @@ pub fn rotating(tx: &Connection) -> Result<bool, Fault> {
     Ok(newest(tx)?.step != Step::Settled)
 }
 
+/// Number of the file's newest data key.
+pub(super) fn data_key(tx: &Connection) -> Result<u32, Fault> {
+    Ok(tx.prepare_cached(DATA_KEY)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(1))
+}
+
+const DATA_KEY: &str = "SELECT data_key FROM spine_state WHERE one = 1";
 const NEWEST: &str =
     "SELECT generation, step, at_ms, digest FROM keys_generations ORDER BY generation DESC LIMIT 1";

@@ -1,16 +1,20 @@
-//! Beginning, minting a token, spending it.
+//! Beginning, minting a token, spending it; changes of nodes; the level; the authority.
+
+mod authority;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use authority::{RequestCertificates, RotateAuthority, TurnAuthority};
+
 use super::queries;
 use crate::{
     cluster::{Apply, Command, Kind},
     features::identity::{self, NewUser},
     kernel::{DAY_MS, Fault, Millis, OrgId, Permission, Refusal, TokenId, from_hex, to_hex},
-    store::{Found, Generation, Keyring, Stop, generation_of},
+    store::{Found, Generation, Keyring, LEVEL, Stop, generation_of, unknown_level},
 };
 
 /// The cluster begins: its first administrator and its secrets. Creates the system file.
@@ -20,6 +24,9 @@ pub struct Bootstrap {
     pub admin: NewUser,
     /// Name to sealed value (hexadecimal), for every secret that the nodes share.
     pub secrets: BTreeMap<String, String>,
+    /// The first version that knows the level it begins at: for a binary that does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 impl Command for Bootstrap {
@@ -37,6 +44,9 @@ impl Command for Bootstrap {
 
         for (name, value) in &sealed {
             cx.tx.prepare_cached(INSERT_SECRET)?.execute((name, value))?;
+        }
+        if let Some(version) = &self.version {
+            cx.tx.prepare_cached(INSERT_LEVEL)?.execute((cx.level, version, cx.at.0, cx.actor.kind()))?;
         }
         cx.note("cluster", cx.organization, json!({ "secrets": sealed.keys().collect::<Vec<_>>() }));
         identity::add_user(cx, &self.admin)?;
@@ -212,6 +222,41 @@ pub fn resealed(
     Ok((!fresh.is_empty()).then_some(Reseal { secrets: fresh }))
 }
 
+/// A new level comes into force: the system file comes to it behind this entry, every other file at its first entry
+/// under the new level.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RaiseLevel {
+    /// The level: one above the one in force.
+    pub level: u32,
+    /// The first version that knows it, for a binary that does not.
+    pub version: String,
+}
+
+impl Command for RaiseLevel {
+    const KIND: Kind = Kind::new("membership.raise_level", 1);
+    const NEEDS: Permission = Permission::ClusterManage;
+    type Reply = u32;
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<u32, Stop> {
+        let before = cx.level;
+
+        if self.level != before.saturating_add(1) {
+            return Err(Refusal::WrongState { state: format!("level {before}") }.into());
+        }
+        if self.level > LEVEL {
+            return Err(unknown_level(self.level, Some(&self.version)).into());
+        }
+
+        let by = cx.actor.user().map_or_else(|| cx.actor.kind().to_owned(), |user| user.to_string());
+        cx.tx.prepare_cached(INSERT_LEVEL)?.execute((self.level, &self.version, cx.at.0, by))?;
+        cx.raise_to(self.level);
+
+        let changes = json!({ "before": before, "after": self.level, "version": self.version });
+        cx.note("level", self.level, changes);
+        Ok(self.level)
+    }
+}
+
 /// Numbers of nodes fit: the edge takes no larger ones.
 pub(super) fn number(node: u64) -> Result<i64, Fault> {
     i64::try_from(node).map_err(|error| Fault::new("store the number of a node", error))
@@ -228,4 +273,6 @@ const INSERT_TOKEN: &str = "INSERT INTO membership_tokens (id, digest, expires_m
 const SPEND_TOKEN: &str = "UPDATE membership_tokens SET spent_ms = ?2 WHERE id = ?1";
 const RETIRE: &str = "INSERT INTO membership_retired (node, retired_ms) VALUES (?1, ?2)
     ON CONFLICT (node) DO NOTHING";
+const INSERT_LEVEL: &str =
+    "INSERT INTO membership_levels (level, version, raised_ms, raised_by) VALUES (?1, ?2, ?3, ?4)";
 const FORGET_TOKENS: &str = "DELETE FROM membership_tokens WHERE expires_ms < ?1";

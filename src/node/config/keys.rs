@@ -22,6 +22,9 @@ pub const KEYS: &[Key] = &[
     key("listen", "an IP address and port such as 127.0.0.1:8080", |config, text| {
         put(&mut config.listen, text.parse().ok()?)
     }),
+    key("management_listen", "an IP address and port such as 10.0.0.1:8070", |config, text| {
+        put(&mut config.management_listen, Some(text.parse().ok()?))
+    }),
     key("peer_listen", "an IP address and a port that is not 0, such as 127.0.0.1:8090", |config, text| {
         put(
             &mut config.peer_listen,
@@ -45,6 +48,13 @@ pub const KEYS: &[Key] = &[
     }),
     key("stabilization_ms", "a number from 0 to 3600000", |config, text| {
         put(&mut config.stabilization, ms(text, 0, 3_600_000)?)
+    }),
+    key("dead_server_cleanup_ms", "0, or a number from 1000 to 2592000000", |config, text| {
+        let off = number(text, 0, 0).map(Duration::from_millis);
+        put(&mut config.dead_server_cleanup, off.or_else(|| ms(text, 1_000, 2_592_000_000))?)
+    }),
+    key("min_quorum", "a number from 1 to 99", |config, text| {
+        put(&mut config.min_quorum, usize::try_from(number(text, 1, 99)?).ok()?)
     }),
     key("join", "a join token (`threatflow cluster token` makes one)", |config, text| {
         text.parse::<raft::Token>().ok()?;
@@ -83,6 +93,9 @@ pub const KEYS: &[Key] = &[
     }),
     key("scrub_kib_per_s", "a number from 64 to 16777216", |config, text| {
         put(&mut config.scrub.bytes_per_s, number(text, 64, 16_777_216)? << 10)
+    }),
+    key("apply_workers", "a number from 1 to 64", |config, text| {
+        put(&mut config.apply_workers, usize::try_from(number(text, 1, 64)?).ok()?)
     }),
 ];
 

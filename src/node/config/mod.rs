@@ -21,6 +21,8 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// Where metrics and verbose probes are served besides; nowhere when absent.
+    pub management_listen: Option<SocketAddr>,
     /// Where the node listens for its peers.
     pub peer_listen: SocketAddr,
     /// What peers connect to; the address of `peer_listen` when absent.
@@ -35,6 +37,10 @@ pub struct NodeConfig {
     pub seal: Seal,
     /// How long a joiner keeps up before it votes, once there are three voters.
     pub stabilization: Duration,
+    /// How long a voter may be silent before the leader removes it; zero for ever.
+    pub dead_server_cleanup: Duration,
+    /// Voters that no such removal goes below.
+    pub min_quorum: usize,
     /// A one-time token: join that cluster instead of beginning one.
     pub join: Option<String>,
     /// Holds the first administrator's password.
@@ -55,6 +61,8 @@ pub struct NodeConfig {
     pub election: Duration,
     /// How often the files are made durable and the log cut.
     pub checkpoint: Duration,
+    /// Threads that apply entries of different organizations side by side.
+    pub apply_workers: usize,
     /// How files are read through to find damage.
     pub scrub: ScrubPace,
 }
@@ -73,6 +81,7 @@ impl Default for NodeConfig {
         Self {
             data_dir: PathBuf::from("./data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            management_listen: None,
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
             peer_advertise: None,
             api_url: None,
@@ -80,6 +89,8 @@ impl Default for NodeConfig {
             zone: String::new(),
             seal: Seal::DataDir,
             stabilization: Duration::from_secs(10),
+            dead_server_cleanup: Duration::ZERO,
+            min_quorum: 3,
             join: None,
             admin_password_file: None,
             log: "info".to_owned(),
@@ -90,9 +101,15 @@ impl Default for NodeConfig {
             heartbeat: Duration::from_millis(75),
             election: Duration::from_millis(300),
             checkpoint: Duration::from_secs(5),
+            apply_workers: cores(),
             scrub: ScrubPace { cycle: Duration::from_hours(24), bytes_per_s: 8 << 20 },
         }
     }
+}
+
+/// More than 16 were not tried.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(16)
 }
 
 impl NodeConfig {
@@ -118,6 +135,18 @@ impl NodeConfig {
             return Ok(config);
         }
         Err(Failure::usage(wrong.join("; "), format!("known keys: {}", keys::names())))
+    }
+
+    /// Reads a configuration file that holds `text`; the fuzzer's way in.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        let mut config = Self::default();
+        let settings =
+            sources::from_text("fuzz.toml", text, &mut Vec::new()).map_err(|wrong| wrong.to_string())?;
+        for setting in settings {
+            setting.apply(&mut config)?;
+        }
+        config.contradiction().map_or(Ok(config), Err)
     }
 
     /// What peers connect to.

@@ -133,7 +133,7 @@ impl World {
             writer.connection().execute(sql, values).unwrap();
             writers.commit(store)
         };
-        self.store.write(change).unwrap();
+        self.store.write(file, change).unwrap();
     }
 
     fn read<T>(&self, file: OrgId, queries: impl FnOnce(&Connection) -> T) -> Option<T> {
@@ -162,7 +162,7 @@ impl World {
         let (index, at, plain) = (self.index, Millis(self.at), serde_json::to_vec(&envelope).unwrap());
         let sealed = self.store.seal_entry(proposal.file, proposal.create.as_ref(), &plain).unwrap();
         let Some(entry) = sealed else { return Outcome::refused(Refusal::NotFound) };
-        let reply = self.store.write(|store, writers| {
+        let reply = self.store.write(proposal.file, |store, writers| {
             let dispatched = dispatch(store, writers, index, at, &entry)?;
             writers.commit(store)?;
             Ok(dispatched.reply)

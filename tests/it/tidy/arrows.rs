@@ -9,7 +9,8 @@ use super::{
 };
 
 /// The layers; each may use those before it.
-const LAYERS: &[&str] = &["kernel", "store", "cluster", "web", "features", "app", "node", "cli", "main"];
+const LAYERS: &[&str] =
+    &["kernel", "store", "cluster", "web", "features", "app", "node", "fuzzing", "cli", "main"];
 
 /// The slices; each may use those before it.
 const SLICES: &[&str] =

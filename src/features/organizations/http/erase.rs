@@ -27,8 +27,8 @@ fn read_slug(fields: &mut Fields) -> Option<String> {
 }
 
 async fn erase(cx: Cx) -> Result<Reply, Problem> {
-    let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::RegistryManage).await?;
     let id = cx.place(Permission::OrganizationPlan).await?;
+    let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::RegistryManage).await?;
     let mut fields = cx.fields()?;
     let said = read_slug(&mut fields);
     let slug = cx.cluster.read(&cx.view, system, move |tx| queries::slug(tx, id)).await?.flatten();
