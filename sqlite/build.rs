@@ -14,6 +14,7 @@ const DEFINES: &[(&str, &str)] = &[
     ("SQLITE_ENABLE_DBPAGE_VTAB", "1"),
     ("SQLITE_ENABLE_COLUMN_METADATA", "1"),
     ("SQLITE_ENABLE_API_ARMOR", "1"),
+    ("SQLITE_ENABLE_PREUPDATE_HOOK", "1"),
     ("SQLITE_ENABLE_UNLOCK_NOTIFY", "1"),
     ("SQLITE_DEFAULT_FOREIGN_KEYS", "1"),
     // Nobody asks how much SQLite has allocated; counting it takes a lock for every allocation.

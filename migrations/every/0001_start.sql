@@ -6,7 +6,8 @@ CREATE TABLE spine_state (
     mark   INTEGER NOT NULL,  -- index of the last entry applied to this file
     at_ms  INTEGER NOT NULL,  -- stamp of that entry; never falls
     level  INTEGER NOT NULL,  -- migrations that have run
-    data_key INTEGER NOT NULL DEFAULT 1  -- number of the newest key it is encrypted under
+    data_key INTEGER NOT NULL DEFAULT 1, -- number of the newest key it is encrypted under
+    sum    BLOB NOT NULL      -- sum of the digests of all other rows (store/sum.rs), compared between replicas
 ) STRICT;
 
 CREATE TABLE spine_replies (

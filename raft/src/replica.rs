@@ -270,16 +270,6 @@ impl Replica {
         metrics.last_quorum_acked.map_or(Duration::MAX, |at| openraft::async_runtime::Instant::elapsed(&*at))
     }
 
-    /// Asks the application of a member, this node included, a question that only it understands.
-    pub async fn ask(&self, node: NodeId, question: Bytes, within: Duration) -> Result<Bytes, String> {
-        let core = &self.core;
-        if node == core.config.node {
-            return core.application.answer(node, question).await;
-        }
-        let link = core.link(node).ok_or_else(|| format!("node {node} is not a member"))?;
-        link.call(kind::ASK, &question, within).await.map_err(|error| error.to_string())
-    }
-
     /// Who leads, and every change of it.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.core.leadership.subscribe()

@@ -1,4 +1,4 @@
-//! Opens SQLite files with their key. Nothing else.
+//! Opens SQLite files with their key, and tells which rows a connection changes. Nothing else.
 //!
 //! `build.rs` compiles SQLite3 Multiple Ciphers; rusqlite links against it. Every page is sealed with
 //! AEGIS-256 under one raw 256-bit key per file (no key derivation on open), so a flipped bit is an
@@ -6,10 +6,11 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, Result};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Result, ffi};
 
-// The archive is linked through libsqlite3-sys; naming it keeps the dependency honest.
-use libsqlite3_sys as _;
+mod changes;
+
+pub use changes::{Change, Watcher, watch};
 
 /// Length of a file's raw key.
 pub const KEY_BYTES: usize = 32;
@@ -37,6 +38,14 @@ pub fn open(path: &Path, key: &[u8; KEY_BYTES], access: Access) -> Result<Connec
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     unlock(&connection, key)?;
     Ok(connection)
+}
+
+/// Whether an error says that what lies on disk is not what was written: a page that fails its authentication, a
+/// file that is cut short or is none of ours. Not a disk that is full or answers with an error.
+pub fn is_damage(error: &Error) -> bool {
+    let Error::SqliteFailure(failure, _) = error else { return false };
+    matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        || [ffi::SQLITE_IOERR_DATA, ffi::SQLITE_IOERR_SHORT_READ].contains(&failure.extended_code)
 }
 
 /// The version of SQLite that is linked, `3.54.0`.
@@ -111,7 +120,7 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let read: Result<String> =
             open(&path, &[7; 32], Access::Read).unwrap().query_row("SELECT v FROM t", [], |row| row.get(0));
-        assert!(read.is_err());
+        assert!(read.is_err_and(|error| is_damage(&error)));
     }
 
     #[test]

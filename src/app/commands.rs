@@ -59,6 +59,7 @@ pub const COMMANDS: &[Entry] = &[
     entry::<membership::TurnAuthority>(),
     entry::<membership::RequestCertificates>(),
     entry::<membership::RaiseLevel>(),
+    entry::<membership::ReportDivergence>(),
 ];
 
 /// Finds a command by the name and version that stand in the log.

@@ -8,17 +8,19 @@ use serde_json::value::RawValue;
 use super::commands;
 use crate::{
     cluster::{
-        Apply, Command, Envelope, ForgetSent, Left, Outcome, Remembered, Trail, pending_since, recall,
-        remember, store_sent,
+        Apply, Command, Envelope, ForgetSent, Left, Outcome, Remembered, Trail, WITHHELD, pending_since,
+        recall, remember, store_sent,
     },
     features::audit::{self, Attempt},
     kernel::{Fault, Millis, OrgId, Refusal, from_hex},
-    store::{LEVEL, SealedEntry, Stop, Store, VERSION, WrappedKey, Writer, Writers, unknown_level},
+    store::{Held, LEVEL, SealedEntry, Stop, Store, VERSION, WrappedKey, Writer, Writers, unknown_level},
 };
 
 /// What became of an entry.
+#[derive(Default)]
 pub struct Dispatched {
-    /// The outcome's bytes, for whoever proposed it.
+    /// The outcome's bytes, for whoever proposed it; [`WITHHELD`] when this node must not say, none when it was
+    /// applied before.
     pub reply: Vec<u8>,
     /// The file whose outbox it filled.
     pub sent_from: Option<OrgId>,
@@ -30,7 +32,11 @@ pub struct Dispatched {
 
 impl Dispatched {
     fn with(reply: Vec<u8>) -> Self {
-        Self { reply, sent_from: None, destroyed: false, next_key: None }
+        Self { reply, ..Self::default() }
+    }
+
+    fn withheld() -> Self {
+        Self::with(WITHHELD.to_vec())
     }
 }
 
@@ -46,19 +52,43 @@ pub fn dispatch(
         || Fault::found(format!("entry {index} is of a form that this binary does not know; upgrade it"));
     let sealed = SealedEntry::parse(body).ok_or_else(unread)?;
     let file = sealed.file;
+    if store.holds_back(file, || Held { index, at, body: body.to_vec() }) {
+        return Ok(Dispatched::withheld());
+    }
+    match dispatch_to(store, writers, &sealed, index, at) {
+        Err(fault) if store.skips_from_here(file, &fault)? => {
+            writers.close(file);
+            Ok(Dispatched::withheld())
+        }
+        // What a file in quarantine says may be wrong: the proposer asks again, and another node answers.
+        Ok(dispatched) if !dispatched.reply.is_empty() && store.is_quarantined(file) => {
+            Ok(Dispatched { reply: WITHHELD.to_vec(), ..dispatched })
+        }
+        done => done,
+    }
+}
+
+fn dispatch_to(
+    store: &Store,
+    writers: &mut Writers,
+    sealed: &SealedEntry<'_>,
+    index: u64,
+    at: Millis,
+) -> Result<Dispatched, Fault> {
+    let file = sealed.file;
     let Some(writer) = writers.begin(store, file, sealed.brings.as_ref().map(|key| (index, key)))? else {
         return answered(Outcome::refused(Refusal::NotFound)).map_err(|stop| halted(index, "sealed", stop));
     };
     if index <= writer.state().mark {
         // Applied before a crash; whoever waited for it is gone, and so is the note that it had something to send.
         let sent_from = store.is_sending(file).then_some(file);
-        return Ok(Dispatched { sent_from, ..Dispatched::with(Vec::new()) });
+        return Ok(Dispatched { sent_from, ..Dispatched::default() });
     }
-    if !store.is_current(&sealed, index)? {
+    if !store.is_current(sealed, index)? {
         writer.advance(index, writer.state().at);
         return answered(Outcome::refused(Refusal::KeyChanged)).map_err(|stop| halted(index, "sealed", stop));
     }
-    let envelope = read(store, &sealed).map_err(|fault| Fault::new(format!("open entry {index}"), fault))?;
+    let envelope = read(store, sealed).map_err(|fault| Fault::new(format!("open entry {index}"), fault))?;
     // Of the file too: it may have come from a node that knows more.
     let level = envelope.level.max(writer.state().level);
     if level > LEVEL {

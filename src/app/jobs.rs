@@ -210,7 +210,7 @@ async fn raise_files(cluster: Cluster) {
     }
 }
 
-fn led_term(cluster: &Cluster) -> Option<u64> {
+pub(super) fn led_term(cluster: &Cluster) -> Option<u64> {
     match *cluster.leadership().borrow() {
         Leadership::Leader { term } => Some(term),
         Leadership::Follower { .. } | Leadership::NoLeader => None,

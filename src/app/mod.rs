@@ -1,14 +1,19 @@
 //! The lists: the only place that names every command, route and job; and the dispatcher that applies.
 //!
+//! And the care for replicas (`care.rs`, `compare.rs`), which stands here because a repair ends in the dispatcher.
+//!
 //! What always holds: a hub here may list and nothing more. Start at `commands.rs`, then `dispatch.rs`.
 
+mod care;
 pub mod commands;
+mod compare;
 mod dispatch;
 mod gate;
 mod jobs;
 mod machine;
 pub mod routes;
 
+pub use care::{ScrubPace, care};
 pub use dispatch::{Dispatched, dispatch};
 pub use jobs::{Jobs, spawn};
 pub use machine::FileMachine;

@@ -82,7 +82,13 @@ fn remarks(member: &Value) -> Vec<String> {
     let unknown = member.pointer("/about/unknown").and_then(Value::as_str);
     let warnings = member.pointer("/about/warnings").and_then(Value::as_array).cloned().unwrap_or_default();
     let warned = warnings.iter().filter_map(Value::as_str).map(|warning| format!("node {node}: {warning}"));
-    warned.chain(unknown.map(|why| format!("node {node} did not answer: {why}"))).collect()
+    let alarms = member.pointer("/about/alarms").and_then(Value::as_object).into_iter().flatten();
+    let alarmed = alarms.map(|(file, alarm)| {
+        let (found, detail) = (show(alarm.get("found")), show(alarm.get("detail")));
+        format!("ALARM node {node} file {file} {found}: {detail}")
+    });
+    let silent = unknown.map(|why| format!("node {node} did not answer: {why}"));
+    alarmed.chain(warned).chain(silent).collect()
 }
 
 /// As wide as the widest cell of each column; the last one as it is.

@@ -1,11 +1,13 @@
 //! What a node says about itself: to other members, to its operator, to a monitor.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Cluster, process};
 use crate::{
-    kernel::{DAY_MS, Millis},
-    store::{LEVEL, Room, VERSION},
+    kernel::{DAY_MS, FileId, Millis},
+    store::{Alarm, LEVEL, Room, VERSION},
 };
 
 /// From so long before its end on, a certificate is worth a warning.
@@ -55,6 +57,8 @@ pub struct About {
     pub authority: String,
     /// Every authority that it trusts.
     pub trusted: Vec<String>,
+    /// Files it does not answer from, and why.
+    pub alarms: BTreeMap<FileId, Alarm>,
     /// What its operator should look after.
     pub warnings: Vec<String>,
 }
@@ -93,6 +97,7 @@ impl About {
             certificate_expires_at: own_ends.to_string(),
             authority: certificates.authority,
             trusted: certificates.trusted,
+            alarms: cluster.store().alarms(),
             warnings,
         }
     }

@@ -13,10 +13,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, Command, Envelope, Outcome, Sent, Ticket, keys::Mints, turns::Turns};
+use super::{
+    Answer, Command, Envelope, Outcome, Sent, Ticket, WITHHELD, copies::Copies, keys::Mints, turns::Turns,
+};
 use crate::{
     kernel::{Fault, OrgId, Refusal, to_hex},
-    store::{LEVEL, Store, WrappedKey},
+    store::{LEVEL, Quarantined, Store, WrappedKey},
 };
 
 /// Why a proposal or a read has no answer.
@@ -37,6 +39,8 @@ pub enum Unanswered {
     Halted,
     /// The command is larger than the log takes.
     TooLarge,
+    /// This node must not answer from that file; another one can.
+    Quarantined,
     /// This node failed; it will halt.
     Broken(Fault),
 }
@@ -68,6 +72,7 @@ pub enum View {
 pub struct Cluster {
     replica: Replica,
     store: Arc<Store>,
+    copies: Arc<Copies>,
     turns: Turns,
     halt: mpsc::UnboundedSender<String>,
     mints: Arc<Mints>,
@@ -84,8 +89,8 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 impl Cluster {
     /// A handle; a fault met on the way is sent to `halt`, whose owner stops the node.
     pub fn new(replica: Replica, store: Arc<Store>, halt: mpsc::UnboundedSender<String>) -> Self {
-        let (turns, mints) = (Turns::default(), Arc::default());
-        Self { replica, store, turns, halt, mints, started: Instant::now() }
+        let (turns, copies, mints) = (Turns::default(), Arc::default(), Arc::default());
+        Self { replica, store, copies, turns, halt, mints, started: Instant::now() }
     }
 
     /// The consensus beneath.
@@ -105,6 +110,10 @@ impl Cluster {
 
     pub(super) fn mints(&self) -> &Arc<Mints> {
         &self.mints
+    }
+
+    pub(super) fn copies(&self) -> &Copies {
+        &self.copies
     }
 
     /// Whether this node leads, now and later.
@@ -166,6 +175,9 @@ impl Cluster {
                 break;
             };
             let committed = self.replica.propose(Bytes::from(sealed), WRITE_WITHIN).await?;
+            if committed.reply == WITHHELD {
+                return Err(Unanswered::OutcomeUnknown);
+            }
             let outcome: Outcome = serde_json::from_slice(&committed.reply)
                 .map_err(|error| Unanswered::Broken(Fault::new("read an outcome", error)))?;
             if outcome.refusal() != Some(&Refusal::KeyChanged) || attempt == SEALED_MAX {
@@ -225,6 +237,7 @@ impl Cluster {
         let answer = tokio::task::spawn_blocking(move || store.read(file, queries)).await;
         match answer {
             Ok(Ok(found)) => Ok(found),
+            Ok(Err(fault)) if Quarantined::is(&fault) => Err(Unanswered::Quarantined),
             Ok(Err(fault)) => Err(self.halt(fault)),
             Err(error) => Err(self.halt(Fault::new("read a file", error))),
         }

@@ -10,6 +10,7 @@
 
 mod about;
 mod command;
+mod copies;
 mod envelope;
 mod handle;
 mod keys;
@@ -21,16 +22,19 @@ mod question;
 mod replies;
 mod ticket;
 mod turns;
+mod verdict;
 
 pub use about::About;
 pub use command::{Apply, Command, Kind, Left, Note, Trail};
+pub use copies::Copied;
 pub use envelope::{Envelope, Sent};
 pub use handle::{Cluster, Unanswered, View};
 pub use keys::{KeyReport, KeyText, MintedKey};
 pub use level::{RaiseFile, Rehearse};
 pub use outbox::{Delivered, ForgetSent, pending, pending_since, store_sent};
-pub use outcome::{Answer, Outcome};
-pub use question::{Joiner, Question};
+pub use outcome::{Answer, Outcome, WITHHELD};
+pub use question::{Doubt, Joiner, Question, Stood};
 pub use raft::{ChangeError, Step as AuthorityStep};
 pub use replies::{PruneReplies, Remembered, recall, remember};
 pub use ticket::Ticket;
+pub use verdict::{Verdict, judge};

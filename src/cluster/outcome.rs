@@ -6,6 +6,10 @@ use serde_json::value::RawValue;
 use super::Unanswered;
 use crate::kernel::{Fault, Refusal};
 
+/// The reply of a node that must not say what became of an entry, since its copy of the file may be wrong. Whoever
+/// asks again may learn it from another node. No outcome looks like it.
+pub const WITHHELD: &[u8] = b"withheld";
+
 /// What apply decided about one entry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {

@@ -81,10 +81,10 @@ impl raft::Application for Gatekeeper {
         Box::pin(self.judge(request))
     }
 
-    fn answer(&self, _from: NodeId, question: Bytes) -> Later<'_, Result<Bytes, String>> {
+    fn answer(&self, from: NodeId, question: Bytes) -> Later<'_, Result<Bytes, String>> {
         Box::pin(async move {
             let cluster = self.cluster.get().ok_or("this member is starting; try again in a moment")?;
-            cluster.answer(&question).await
+            cluster.answer(from, &question).await
         })
     }
 }

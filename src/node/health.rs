@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use super::metrics;
 use crate::{
     cluster::{About, Cluster, View},
+    kernel::OrgId,
     web::Traffic,
 };
 
@@ -99,6 +100,13 @@ impl Health {
             ("running", check(status.role != "halted", "this node met a fault")),
             ("serving", check(!self.draining.load(Ordering::Relaxed), "this node is stopping")),
             ("leader_known", check(leadership != Leadership::NoLeader, "no leader is known")),
+            (
+                "sound",
+                check(
+                    !self.cluster.store().is_quarantined(OrgId::SYSTEM),
+                    "the system file is being repaired",
+                ),
+            ),
             ("current", check(self.current.load(Ordering::Relaxed) && !behind, "this node is catching up")),
         ];
         if leader_wanted {

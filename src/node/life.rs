@@ -25,7 +25,7 @@ use crate::{
         self, Jobs,
         routes::{State, router},
     },
-    cluster::{Cluster, View},
+    cluster::{Cluster, Unanswered, View},
     features::{
         identity::Tokens,
         membership::{self, jobs::CleanUp},
@@ -65,6 +65,8 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
         () = wishes.next() => return Ok(()),
     };
     let Running { cluster, mut halted, sent_from } = running;
+    // Before anything else needs a sound file.
+    let _care = app::care(&cluster, config.scrub);
     let live = async {
         let tokens = tokio::select! {
             tokens = tokens(&cluster) => tokens?,
@@ -147,7 +149,8 @@ async fn tokens(cluster: &Cluster) -> Result<Tokens, Failure> {
                 told = true;
                 tracing::info!("waiting for the cluster's data");
             }
-            Ok(_) => {}
+            // Not here yet, or being repaired.
+            Ok(_) | Err(Unanswered::Quarantined) => {}
             // The fault was sent to whoever halts the node.
             Err(_) => pending().await,
         }

@@ -3,7 +3,7 @@
 //! A tombstone beside the file (`<name>.gone`, empty) is written first and stays: it tells a start that finds the
 //! file without its key, or still with it, that this is no accident, and the rest is done then.
 
-use std::{fs, path::Path, sync::PoisonError};
+use std::{fs, path::Path};
 
 use super::{
     durable::{remove_if_present, sync_folder, write_secret},
@@ -14,15 +14,17 @@ use crate::kernel::{Fault, FileId, OrgId};
 impl Store {
     /// Destroys a file. Blocks while a checkpoint or a copy of a file is being made.
     pub(super) fn destroy(&self, file: FileId) -> Result<(), Fault> {
-        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.alone();
         write_secret(&self.path(file).with_extension("gone"), b"")?;
         lock(&self.marks).remove(file);
         lock(&self.dirty).remove(&file);
         lock(&self.overgrown).remove(&file);
         lock(&self.keys).remove(&file);
+        lock(&self.standings).forget(file);
         lock(&self.rekeying).remove(&file);
         self.readers.close(file);
-        remove(&self.root, file)
+        remove(&self.root, file)?;
+        self.clear(file)
     }
 }
 

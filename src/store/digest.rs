@@ -29,7 +29,8 @@ pub fn digest(tx: &Connection) -> Result<(u64, String), Fault> {
     Ok((super::writer::mark_of(tx)?, to_hex(hash.finish().as_ref())))
 }
 
-fn tables(tx: &Connection) -> Result<Vec<String>, Fault> {
+/// The tables of a file, by name.
+pub(super) fn tables(tx: &Connection) -> Result<Vec<String>, Fault> {
     let mut statement = tx.prepare(TABLES)?;
     let names = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(names)

@@ -14,14 +14,17 @@ use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use super::{
+    counters::Counters,
     destroy,
     durable::{read_if_present, write_secret},
     filekeys::{FileKeys, SealedEntry},
     keyring::{Keyring, WrappedKey},
     marks::Marks,
+    quarantine::Quarantine,
     readers::Readers,
     shares::Shares,
     snapshot,
+    standings::{Standing, Standings},
     writer::{Writers, peek},
 };
 use crate::kernel::{Fault, FileId};
@@ -43,13 +46,18 @@ pub struct Store {
     /// The system file's, as committed.
     pub(super) level: AtomicU32,
     pub(super) readers: Readers,
-    writers: Shares,
+    pub(super) writers: Shares,
     /// The keys of files used lately.
     pub(super) keys: Mutex<BTreeMap<FileId, Arc<FileKeys>>>,
     /// Files whose pages are not yet under their newest key.
     pub(super) rekeying: Mutex<BTreeSet<FileId>>,
     /// Every key of a file is wrapped under this generation or a newer one.
     rewrapped: AtomicU32,
+    pub(super) standings: Mutex<Standings>,
+    pub(super) quarantine: Quarantine,
+    pub(super) counters: Counters,
+    /// Those who wait for the exclusive gate: who holds it long makes room.
+    pub(super) waiting_alone: AtomicUsize,
 }
 
 /// Each takes about 1 KiB.
@@ -63,6 +71,9 @@ impl Store {
             .map_err(|error| Fault::new(format!("create {}", tenants.display()), error))?;
         snapshot::complete(root)?;
         let destroyed = destroy::complete(root)?;
+        for folder in [TO_SEND, TO_TAKE] {
+            clear(&root.join(folder))?;
+        }
         let store = Self {
             root: root.to_owned(),
             keyring,
@@ -71,6 +82,10 @@ impl Store {
             dirty: Mutex::default(),
             overgrown: Mutex::default(),
             checkpointing: Mutex::default(),
+            standings: Mutex::default(),
+            quarantine: Quarantine::load(root)?,
+            counters: Counters::default(),
+            waiting_alone: AtomicUsize::new(0),
             writing: Arc::default(),
             level: AtomicU32::new(0),
             readers: Readers::default(),
@@ -86,6 +101,21 @@ impl Store {
         store.find_unmarked()?;
         store.learn_level()?;
         Ok(store)
+    }
+
+    /// Where copies of files for other nodes are made; empty at the start.
+    pub fn to_send(&self) -> PathBuf {
+        self.root.join(TO_SEND)
+    }
+
+    /// Where copies from other nodes arrive; empty at the start.
+    pub fn to_take(&self) -> PathBuf {
+        self.root.join(TO_TAKE)
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Divides the files into as many shares as there will be threads that write.
@@ -140,7 +170,18 @@ impl Store {
         lock(&self.marks).sending().contains(&file)
     }
 
-    /// Runs queries on a consistent view of `file`; `None` when it does not exist.
+    /// Where `file` stood at the entry `mark`, if it is remembered.
+    pub fn stood(&self, file: FileId, mark: u64) -> Option<Standing> {
+        lock(&self.standings).at(file, mark)
+    }
+
+    /// Files that changed since this process started, each with standings that are worth comparing.
+    pub fn changed(&self) -> Vec<(FileId, Vec<Standing>)> {
+        lock(&self.standings).changed()
+    }
+
+    /// Runs queries on a consistent view of `file`; `None` when it does not exist. A fault that is
+    /// [`Quarantined`](super::Quarantined) when this node must not answer from it.
     pub fn read<T>(
         &self,
         file: FileId,
@@ -150,7 +191,16 @@ impl Store {
         if !self.exists(file) {
             return Ok(None);
         }
-        self.readers.with(self, file, queries).map(Some)
+        self.require_sound(file)?;
+        let answer = self.readers.with(self, file, queries);
+        // It may have been found out while it was read.
+        self.require_sound(file)?;
+        if let Err(fault) = &answer
+            && self.set_aside_if_damaged(file, fault)?
+        {
+            self.require_sound(file)?;
+        }
+        answer.map(Some)
     }
 
     /// Lends the write connections of the share of `file`: one caller at a time.
@@ -268,10 +318,9 @@ impl Store {
         self.path(file).with_extension("key")
     }
 
-    /// Forgets every open connection. Only under the exclusive gate.
-    pub(super) fn close_all(&self) {
+    /// Forgets every connection that reads, and every key. Only under the exclusive gate.
+    pub(super) fn forget_open(&self) {
         self.readers.close_all();
-        self.writers.iter().for_each(|writers| lock(writers).close_all());
         lock(&self.keys).clear();
         self.rewrapped.store(0, Ordering::SeqCst);
     }
@@ -282,12 +331,26 @@ impl Store {
             if self.exists(file) {
                 continue;
             }
-            if let Some(state) = peek(self, file)? {
-                lock(&self.marks).set(file, state.mark);
+            match peek(self, file) {
+                Ok(Some(state)) => lock(&self.marks).set(file, state.mark),
+                Ok(None) => {}
+                Err(fault) if self.skips_from_here(file, &fault)? => lock(&self.marks).set(file, 0),
+                Err(fault) => return Err(fault),
             }
         }
         Ok(())
     }
+}
+
+const TO_SEND: &str = "copies-out";
+const TO_TAKE: &str = "copies-in";
+
+fn clear(folder: &Path) -> Result<(), Fault> {
+    let cleared = match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir_all(folder.join("tenants")),
+    };
+    cleared.map_err(|error| Fault::new(format!("clear {}", folder.display()), error))
 }
 
 /// `system.db` or `tenants/<id>.db`.

@@ -1,6 +1,7 @@
 //! The store: one encrypted SQLite file per organization, and the system file.
 //!
-//! Owns the table `spine_state`: each file's own watermark and level, written in the transaction that moves them.
+//! Owns the table `spine_state`: each file's own watermark, its level and the sum of its rows, written in the
+//! transaction that moves them.
 //!
 //! What always holds:
 //! - each file belongs to one share and one thread writes to a share (apply), each file in one transaction for
@@ -8,6 +9,8 @@
 //! - no fsync per commit: the Raft log is the durable record, [`Store::checkpoint`] makes the files
 //!   durable in the background, and the log is purged only below a checkpoint;
 //! - the level of the system file is the level in force; no other file is above it, and none ever falls;
+//! - a file that is damaged here, or differs from what other nodes hold, is in quarantine: nobody is answered
+//!   from it (`sum.rs`, `scrub.rs`, `quarantine.rs`, `replace.rs`);
 //! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise, and so is what
 //!   the log says of it.
 //!
@@ -15,6 +18,7 @@
 
 mod banned;
 mod checkpoint;
+mod counters;
 mod destroy;
 mod digest;
 mod durable;
@@ -25,14 +29,21 @@ mod level;
 mod marks;
 mod migrate;
 mod open;
+mod planted;
+mod quarantine;
 mod readers;
 mod rekey;
+mod replace;
 mod room;
+mod scrub;
 mod shares;
 mod snapshot;
+mod standings;
 mod stop;
+mod sum;
 mod writer;
 
+pub use counters::Counters;
 pub use digest::digest;
 pub use durable::{read_if_present, write_secret};
 pub use filekeys::SealedEntry;
@@ -40,7 +51,11 @@ pub use files::Store;
 pub use keyring::{Generation, Keep, Keyring, WrappedKey, generation_of};
 pub use level::level_of;
 pub use migrate::{LEVEL, REHEARSAL, VERSION, schema, since, unknown_level};
+pub use quarantine::{Alarm, Found, Held, Quarantined};
 pub use room::Room;
+pub use scrub::Scrubbed;
 pub use snapshot::Mark;
+pub use standings::Standing;
 pub use stop::Stop;
+pub use sum::Sum;
 pub use writer::{FileState, Writer, Writers};

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use sqlite::Access;
 
-use super::banned;
+use super::{banned, quarantine::Lost};
 use crate::kernel::Fault;
 
 /// Opens `path` for apply: creates it if absent, bans what differs between nodes.
@@ -25,6 +25,9 @@ pub(super) fn for_checkpoint(path: &Path, key: &[u8; 32]) -> Result<Connection, 
 
 /// Opens an existing file for queries.
 pub(super) fn for_read(path: &Path, key: &[u8; 32]) -> Result<Connection, Fault> {
+    if !path.try_exists().map_err(|error| Fault::new(format!("look for {}", path.display()), error))? {
+        return Err(Fault::new(format!("open {}", path.display()), Lost));
+    }
     open(path, key, Access::Read, |connection| {
         tune(connection)?;
         connection.pragma_update(None, "query_only", true)

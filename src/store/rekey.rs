@@ -16,6 +16,7 @@ use super::{
     files::{Store, lock},
     keyring::WrappedKey,
     open,
+    snapshot::Mark,
     writer::{Writers, mark_of},
 };
 use crate::kernel::{Fault, FileId, OrgId};
@@ -47,22 +48,35 @@ impl Store {
         lock(&self.rekeying).clone()
     }
 
-    /// Encrypts the pages of `file` under its newest key.
+    /// Encrypts the pages of `file` under its newest key. Not those of a file in quarantine: its copy comes first.
     pub fn reencrypt(&self, file: FileId) -> Result<(), Fault> {
+        match self.reencrypt_sound(file) {
+            Err(fault) if self.set_aside_if_damaged(file, &fault)? => Ok(()),
+            done => done,
+        }
+    }
+
+    fn reencrypt_sound(&self, file: FileId) -> Result<(), Fault> {
         for attempt in 1..=ATTEMPTS {
+            if self.is_quarantined(file) {
+                return Ok(());
+            }
             if !self.exists(file) || attempt == ATTEMPTS {
                 break;
             }
             let copied = self.copy_anew(file)?;
-            if self.write(file, |store, writers| store.replace(writers, file, copied))? {
+            if self.write(file, |store, writers| store.put_anew(writers, file, copied))? {
                 return Ok(());
             }
         }
         self.write(file, |store, writers| {
             writers.commit(store)?;
+            if store.is_quarantined(file) {
+                return Ok(());
+            }
             if store.exists(file) {
                 let copied = store.copy_anew(file)?;
-                if !store.replace(writers, file, copied)? {
+                if !store.put_anew(writers, file, copied)? {
                     return Err(Fault::found(format!("{file} changed while nobody could write it")));
                 }
             }
@@ -87,14 +101,14 @@ impl Store {
         Ok(mark)
     }
 
-    /// Puts the copy in the file's place, unless something was written since.
-    fn replace(&self, writers: &mut Writers, file: FileId, copied: u64) -> Result<bool, Fault> {
+    /// Puts the copy in the file's place, unless something was written since, or the file is another one now.
+    fn put_anew(&self, writers: &mut Writers, file: FileId, copied: u64) -> Result<bool, Fault> {
         writers.commit(self)?;
-        if self.mark(file) != copied {
+        let _alone = self.alone();
+        let (path, keys) = (self.path(file), self.keys(file)?);
+        if self.mark(file) != copied || !path.with_extension("anew").exists() {
             return Ok(false);
         }
-        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let (path, keys) = (self.path(file), self.keys(file)?);
         let old = open::for_checkpoint(&path, keys.raw()?)?;
         writers.close(file);
         self.readers.close(file);
@@ -112,6 +126,20 @@ impl Store {
         sync_folder(folder)?;
         lock(&self.rekeying).remove(&file);
         Ok(true)
+    }
+
+    /// The copy that is about to take the file's place says which keys its pages are under.
+    pub(super) fn expect_rekey(&self, copy: &Mark) -> Result<(), Fault> {
+        let path = self.path(copy.file);
+        remove_if_present(&path.with_extension("anew"))?;
+        if FileKeys::read(&self.keyring, copy.file, &copy.keys)?.is_on_disk() {
+            remove_if_present(&path.with_extension("rekey"))?;
+            lock(&self.rekeying).remove(&copy.file);
+        } else {
+            write_secret(&path.with_extension("rekey"), b"")?;
+            lock(&self.rekeying).insert(copy.file);
+        }
+        Ok(())
     }
 
     /// At a start: what is left to do, with the key files telling the truth about the pages.

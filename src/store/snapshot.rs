@@ -47,14 +47,16 @@ impl Mark {
     }
 }
 
+/// What is to be done, so that a start can do the rest.
 #[derive(Serialize, Deserialize)]
-struct Install {
-    staged: PathBuf,
-    take: Vec<Mark>,
-    remove: Vec<FileId>,
-    marks: Vec<(FileId, u64)>,
+pub(super) struct Install {
+    pub(super) staged: PathBuf,
+    pub(super) take: Vec<Mark>,
+    pub(super) remove: Vec<FileId>,
+    /// All marks once it is done.
+    pub(super) marks: Vec<(FileId, u64)>,
     /// Files that may have effects to send: what is taken may, what stays if it had.
-    sending: Vec<FileId>,
+    pub(super) sending: Vec<FileId>,
 }
 
 const NOTE: &str = "install.json";
@@ -78,6 +80,15 @@ impl Store {
         if !self.exists(file) {
             return Ok(None);
         }
+        // What this node must not answer from, it must not hand on.
+        self.require_sound(file)?;
+        match self.copy(file, to) {
+            Err(fault) if self.set_aside_if_damaged(file, &fault)? => Err(fault),
+            made => made.map(Some),
+        }
+    }
+
+    fn copy(&self, file: FileId, to: &Path) -> Result<Mark, Fault> {
         remove_if_present(to)?;
         let keys = self.keys(file)?;
         let source = open::for_read(&self.path(file), keys.raw()?)?;
@@ -85,28 +96,46 @@ impl Store {
         // One step: the whole copy is of one state of the file.
         Backup::new(&source, &mut copy)?.step(-1)?;
         let mark = mark_of(&copy)?;
-        Ok(Some(Mark { file, mark, keys: keys.text() }))
+        // Read again: an entry in the copy may have brought one more.
+        Ok(Mark { file, mark, keys: self.keys(file)?.text() })
     }
 
     /// Replaces this node's files: `keep` stay, `take` come from `staged`, all others go.
     pub fn install(&self, staged: &Path, keep: &[Mark], take: &[Mark]) -> Result<(), Fault> {
-        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        // In this order: apply destroys files, alone, while it holds its share.
+        let mut writers: Vec<_> = self.writers.iter().map(lock).collect();
+        let _alone = self.alone();
         let stay: BTreeSet<FileId> = keep.iter().chain(take).map(|mark| mark.file).collect();
-        let remove = files_on_disk(&self.root)?.into_iter().filter(|file| !stay.contains(file)).collect();
+        let on_disk = files_on_disk(&self.root)?.into_iter();
+        let remove: Vec<FileId> = on_disk.filter(|file| !stay.contains(file)).collect();
         let marks = keep.iter().chain(take).map(|mark| (mark.file, mark.mark)).collect();
         let had = keep.iter().map(|mark| mark.file).filter(|file| self.is_sending(*file));
         let sending = had.chain(take.iter().map(|mark| mark.file)).collect();
-        let note = Install { staged: staged.to_owned(), take: take.to_vec(), remove, marks, sending };
-        self.close_all();
-        let text = serde_json::to_vec(&note).map_err(|error| Fault::new("write the install note", error))?;
-        write_secret(&self.root.join(NOTE), &text)?;
+        let replaced: Vec<FileId> = take.iter().map(|mark| mark.file).chain(remove.iter().copied()).collect();
+        for share in &mut writers {
+            share.close_all();
+        }
+        self.forget_open();
+        note(
+            &self.root,
+            &Install { staged: staged.to_owned(), take: take.to_vec(), remove, marks, sending },
+        )?;
         complete(&self.root)?;
+        // A crash before this leaves sound files in quarantine, which are replaced once more.
+        self.quarantine.replaced(replaced.into_iter())?;
         *lock(&self.marks) = Marks::load(&self.root)?;
+        lock(&self.standings).forget_all();
         lock(&self.dirty).clear();
         lock(&self.overgrown).clear();
         self.learn_level()?;
         self.require_known_level()
     }
+}
+
+/// Writes down what is to be done.
+pub(super) fn note(root: &Path, install: &Install) -> Result<(), Fault> {
+    let text = serde_json::to_vec(install).map_err(|error| Fault::new("write the install note", error))?;
+    write_secret(&root.join(NOTE), &text)
 }
 
 /// Does what an install note says, if there is one.

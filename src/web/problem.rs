@@ -218,6 +218,11 @@ impl From<Unanswered> for Problem {
                 let detail = "this node is stopping; ask another one";
                 Self::new(503, "draining", "This node is stopping", detail).retry_after(1)
             }
+            Unanswered::Quarantined => {
+                let detail = "this node's copy of the organization is being repaired; ask another node, or this one later";
+                Self::new(503, "file_quarantined", "This node does not answer for the organization", detail)
+                    .retry_after(5)
+            }
             Unanswered::TooLarge => {
                 let detail = "the change is larger than one log entry may be; send it in parts";
                 Self::new(413, "too_large", "The change is too large", detail)

@@ -63,6 +63,7 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<membership::TurnAuthority>(),
         known::<membership::RequestCertificates>(),
         known::<membership::RaiseLevel>(),
+        known::<membership::ReportDivergence>(),
     ])
 }
 

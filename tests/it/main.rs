@@ -17,6 +17,7 @@ mod audit;
 mod bad_input;
 mod cluster;
 mod disk;
+mod divergence;
 mod faults;
 mod goldens;
 mod intel;

@@ -13,8 +13,8 @@ use super::queries;
 use crate::{
     cluster::{Apply, Command, Kind},
     features::identity::{self, NewUser},
-    kernel::{DAY_MS, Fault, Millis, Permission, Refusal, TokenId, from_hex, to_hex},
-    store::{Generation, Keyring, LEVEL, Stop, generation_of, unknown_level},
+    kernel::{DAY_MS, Fault, Millis, OrgId, Permission, Refusal, TokenId, from_hex, to_hex},
+    store::{Found, Generation, Keyring, LEVEL, Stop, generation_of, unknown_level},
 };
 
 /// The cluster begins: its first administrator and its secrets. Creates the system file.
@@ -174,6 +174,33 @@ impl Command for Reseal {
             cx.tx.prepare_cached(RESEAL)?.execute((name, bytes(text)?))?;
         }
         cx.note("cluster", cx.organization, json!({ "resealed": self.secrets.keys().collect::<Vec<_>>() }));
+        Ok(())
+    }
+}
+
+/// A node says that its copy of a file is not what it should be, or is again.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReportDivergence {
+    /// The node.
+    pub node: u64,
+    /// The file: an organization's id, or that of `system`.
+    pub file: OrgId,
+    /// The last entry applied to it there when it was found.
+    pub index: u64,
+    /// What was found.
+    pub found: Found,
+    /// Whether it has been replaced by the leader's copy since.
+    pub repaired: bool,
+}
+
+impl Command for ReportDivergence {
+    const KIND: Kind = Kind::new("membership.report_divergence", 1);
+    const NEEDS: Permission = Permission::SystemOnly;
+    type Reply = ();
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
+        let Self { node, file, index, found, repaired } = self;
+        cx.note("file", file, json!({ "node": node, "entry": index, "found": found, "repaired": repaired }));
         Ok(())
     }
 }

@@ -25,8 +25,8 @@ pub mod model;
 mod queries;
 
 pub use commands::{
-    Bootstrap, Change, MintToken, RaiseLevel, RequestCertificates, RequestChange, Reseal, RotateAuthority,
-    SpendToken, TurnAuthority, resealed, seal_context,
+    Bootstrap, Change, MintToken, RaiseLevel, ReportDivergence, RequestCertificates, RequestChange, Reseal,
+    RotateAuthority, SpendToken, TurnAuthority, resealed, seal_context,
 };
 pub use queries::{knows_token, last_let_in, level_row, rotation, secret, secrets};
 

@@ -88,6 +88,12 @@ pub const KEYS: &[Key] = &[
     key("checkpoint_ms", "a number from 100 to 600000", |config, text| {
         put(&mut config.checkpoint, ms(text, 100, 600_000)?)
     }),
+    key("scrub_cycle_ms", "a number from 100 to 2678400000", |config, text| {
+        put(&mut config.scrub.cycle, ms(text, 100, 2_678_400_000)?)
+    }),
+    key("scrub_kib_per_s", "a number from 64 to 16777216", |config, text| {
+        put(&mut config.scrub.bytes_per_s, number(text, 64, 16_777_216)? << 10)
+    }),
     key("apply_workers", "a number from 1 to 64", |config, text| {
         put(&mut config.apply_workers, usize::try_from(number(text, 1, 64)?).ok()?)
     }),

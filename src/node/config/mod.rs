@@ -12,6 +12,7 @@ use std::{
 pub use keys::{KEYS, Key};
 
 use super::{Failure, Seal};
+use crate::app::ScrubPace;
 
 /// How a node runs. What each key means is in [`KEYS`], and in `packaging/threatflow.toml`.
 #[derive(Clone)]
@@ -62,6 +63,8 @@ pub struct NodeConfig {
     pub checkpoint: Duration,
     /// Threads that apply entries of different organizations side by side.
     pub apply_workers: usize,
+    /// How files are read through to find damage.
+    pub scrub: ScrubPace,
 }
 
 /// How lines of the log look.
@@ -99,6 +102,7 @@ impl Default for NodeConfig {
             election: Duration::from_millis(300),
             checkpoint: Duration::from_secs(5),
             apply_workers: cores(),
+            scrub: ScrubPace { cycle: Duration::from_hours(24), bytes_per_s: 8 << 20 },
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod text;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use raft::{Status, Took};
 
 use self::text::{Kind, Text, seconds_of_micros, seconds_of_ms};
@@ -23,6 +25,7 @@ pub(super) fn page(cluster: &Cluster, traffic: &Traffic) -> String {
     log(&mut text, &status);
     work(&mut text, cluster);
     storage(&mut text, &about);
+    care(&mut text, cluster, &about);
     certificates(&mut text, &status);
     requests(&mut text, traffic);
     text.page()
@@ -164,6 +167,21 @@ fn storage(text: &mut Text, about: &About) {
         "Things an operator should look after; see /readyz?verbose.",
     )
     .sample(&[], about.warnings.len());
+}
+
+fn care(text: &mut Text, cluster: &Cluster, about: &About) {
+    let counters = cluster.store().counters();
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    text.family("threatflow_files_quarantined", Kind::Gauge, "Files that this node does not answer from.")
+        .sample(&[], about.alarms.len());
+    text.family("threatflow_file_alarms_total", Kind::Counter, "Files found damaged or different.")
+        .sample(&[], read(&counters.alarms));
+    text.family("threatflow_file_comparisons_total", Kind::Counter, "Files found equal on another node.")
+        .sample(&[], read(&counters.compared));
+    text.family("threatflow_scrubbed_files_total", Kind::Counter, "Files read through and found sound.")
+        .sample(&[], read(&counters.scrubbed_files));
+    text.family("threatflow_scrubbed_bytes_total", Kind::Counter, "Bytes read by scrubs.")
+        .sample(&[], read(&counters.scrubbed_bytes));
 }
 
 fn certificates(text: &mut Text, status: &Status) {

@@ -72,10 +72,21 @@ impl Demo {
         found.unwrap()
     }
 
+    /// Where a node keeps its files.
+    pub fn store(&self, node: usize) -> std::path::PathBuf {
+        self.folder.path().join(format!("node-{}/store", node + 1))
+    }
+
+    /// Sends a node a signal.
+    pub fn signal(&self, node: usize, signal: &str) {
+        let pid = self.pid(node).expect("the node runs");
+        assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+    }
+
     /// Kills a node with SIGKILL.
     pub fn kill(&self, node: usize) {
         let pid = self.pid(node).expect("the node runs");
-        assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+        self.signal(node, "-KILL");
         let until = Instant::now() + Duration::from_secs(5);
         while self.pid(node) == Some(pid) {
             assert!(Instant::now() < until, "node {} did not die", node + 1);

@@ -13,7 +13,7 @@ use threatflow::{
         quotas::{Plan, Resource},
     },
     kernel::{Actor, Millis, OrgId, Origin, Refusal, RequestId, Role, UserId},
-    store::{Keyring, LEVEL, Store, WrappedKey},
+    store::{Keyring, LEVEL, Scrubbed, Store, WrappedKey},
 };
 use uuid::Uuid;
 
@@ -269,6 +269,8 @@ impl World {
         for file in self.store.list() {
             let verified = self.read(file, |tx| verify_chain(tx).unwrap());
             assert!(matches!(verified, Some(Ok(_))), "the trail of {file} breaks at {verified:?}");
+            let scrubbed = self.store.scrub(file, u64::MAX).unwrap();
+            assert!(matches!(scrubbed, Scrubbed::Sound { .. }), "the rows of {file} do not add up");
         }
     }
 }

@@ -1,0 +1,184 @@
+//! One file copied from one member to another, to replace a damaged or diverged one.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use raft::Leadership;
+use serde::{Deserialize, Serialize};
+
+use super::{Cluster, Question, View};
+use crate::{kernel::FileId, store::Mark};
+
+/// Bytes of one part.
+const PART_BYTES: u64 = 1 << 20;
+/// Copies made for others at a time.
+const COPIES_MAX: usize = 2;
+/// How long a copy may lie before its next part is asked for.
+const IDLE: Duration = Duration::from_mins(1);
+/// A large file takes long to copy before its first part can be sent.
+const COPY_WITHIN: Duration = Duration::from_secs(100);
+const PART_WITHIN: Duration = Duration::from_secs(20);
+
+/// A copy that can be fetched.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Copied {
+    copy: u64,
+    mark: Mark,
+    bytes: u64,
+}
+
+/// Copies made for other members.
+#[derive(Default)]
+pub(super) struct Copies {
+    made: Mutex<Made>,
+}
+
+#[derive(Default)]
+struct Made {
+    last: u64,
+    lying: BTreeMap<u64, Lying>,
+}
+
+struct Lying {
+    path: PathBuf,
+    used: Instant,
+}
+
+impl Drop for Lying {
+    fn drop(&mut self) {
+        // What cannot be removed now goes at the next start.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Copies {
+    /// A place for one more copy; `None` while there are too many.
+    fn place(&self, folder: &Path) -> Option<(u64, PathBuf)> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.lying.retain(|_, lying| lying.used.elapsed() < IDLE);
+        if made.lying.len() >= COPIES_MAX {
+            return None;
+        }
+        made.last += 1;
+        let number = made.last;
+        let path = folder.join(format!("{number}.db"));
+        made.lying.insert(number, Lying { path: path.clone(), used: Instant::now() });
+        Some((number, path))
+    }
+
+    /// Where a copy lies; it is in use.
+    fn find(&self, number: u64) -> Option<PathBuf> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let lying = made.lying.get_mut(&number)?;
+        lying.used = Instant::now();
+        Some(lying.path.clone())
+    }
+
+    fn remove(&self, number: u64) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).lying.remove(&number);
+    }
+}
+
+impl Cluster {
+    /// On the leader: copies `file` as it is once everything acknowledged is in it; `None` when it is destroyed.
+    pub(super) async fn make_copy(&self, file: FileId) -> Result<Option<Copied>, String> {
+        if !matches!(*self.leadership().borrow(), Leadership::Leader { .. }) {
+            return Err("this node does not lead".to_owned());
+        }
+        self.await_view(&View::Strong).await.map_err(|_| "this node leads without a quorum".to_owned())?;
+        let folder = self.store().to_send();
+        let place = self.copies().place(&folder);
+        let (number, path) = place.ok_or_else(|| "other copies are being fetched".to_owned())?;
+        let store = Arc::clone(self.store());
+        let made = tokio::task::spawn_blocking(move || {
+            let mark = store.export(file, &path).map_err(|fault| fault.to_string())?;
+            let bytes = fs::metadata(&path).map(|about| about.len()).unwrap_or_default();
+            Ok(mark.map(|mark| Copied { copy: number, mark, bytes }))
+        });
+        let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
+        if !matches!(made, Ok(Some(_))) {
+            self.copies().remove(number);
+        }
+        made
+    }
+
+    /// A part of a copy; the copy goes with its last part.
+    pub(super) async fn part_of_copy(&self, copy: u64, offset: u64) -> Result<Bytes, String> {
+        let path = self.copies().find(copy).ok_or_else(|| "the copy is gone".to_owned())?;
+        let read = move || {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            let mut part = Vec::new();
+            file.take(PART_BYTES).read_to_end(&mut part)?;
+            std::io::Result::Ok(Bytes::from(part))
+        };
+        let part = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
+        let part = part.map_err(|error| error.to_string())?;
+        if part.is_empty() {
+            self.copies().remove(copy);
+        }
+        Ok(part)
+    }
+
+    /// Fetches a copy of `file` from the leader into the folder of arriving copies, under the file's name;
+    /// fsynced. Answers where it stands; `None` when the file is destroyed.
+    pub async fn fetch_copy(&self, leader: u64, file: FileId) -> Result<Option<Mark>, String> {
+        let asked = self.fetch(leader, &Question::Copy { file }, COPY_WITHIN).await?;
+        let offered: Option<Copied> = serde_json::from_slice(&asked).map_err(|error| error.to_string())?;
+        let Some(offered) = offered else { return Ok(None) };
+        if offered.mark.file != file {
+            return Err(format!("node {leader} offered another file"));
+        }
+        let path = self.store().to_take().join(offered.mark.name());
+        let arriving = tokio::task::spawn_blocking(move || create(&path)).await.map_err(|e| e.to_string())?;
+        let mut arriving = arriving.map_err(|error| format!("receive a copy: {error}"))?;
+        let mut offset = 0;
+        loop {
+            let part = Question::Part { copy: offered.copy, offset };
+            let part = self.fetch(leader, &part, PART_WITHIN).await?;
+            let length = part.len() as u64;
+            let write = move || {
+                arriving.write_all(&part)?;
+                if part.is_empty() {
+                    arriving.sync_all()?;
+                }
+                std::io::Result::Ok(arriving)
+            };
+            let written = tokio::task::spawn_blocking(write).await.map_err(|error| error.to_string())?;
+            arriving = written.map_err(|error| format!("receive a copy: {error}"))?;
+            offset += length;
+            if length == 0 {
+                break;
+            }
+        }
+        if offset == offered.bytes {
+            Ok(Some(offered.mark))
+        } else {
+            Err("the copy was cut short".to_owned())
+        }
+    }
+
+    async fn fetch(&self, node: u64, question: &Question, within: Duration) -> Result<Bytes, String> {
+        let asked = serde_json::to_vec(question).map_err(|error| error.to_string())?;
+        self.replica().fetch(node, Bytes::from(asked), within).await
+    }
+}
+
+/// An empty file, with nothing of an earlier copy beside it.
+fn create(path: &Path) -> std::io::Result<File> {
+    for extension in ["db", "db-wal", "db-shm"] {
+        match fs::remove_file(path.with_extension(extension)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
