@@ -12,12 +12,17 @@ use std::{
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     newest_ms: AtomicU64,
+    /// By how many milliseconds this node's clock is wrong.
+    #[cfg(test)]
+    pub(crate) skew_ms: std::sync::atomic::AtomicI64,
 }
 
 impl Clock {
     /// The stamp for the next entry: the system's time, or the newest stamp seen if that is later.
     pub(crate) fn stamp(&self) -> u64 {
         let now_ms = system_ms();
+        #[cfg(test)]
+        let now_ms = now_ms.saturating_add_signed(self.skew_ms.load(Ordering::Relaxed));
         self.newest_ms.fetch_max(now_ms, Ordering::AcqRel).max(now_ms)
     }
 
@@ -30,6 +35,10 @@ impl Clock {
 /// Milliseconds since the epoch by the system's clock.
 #[allow(clippy::disallowed_methods)] // the one clock that stamps; apply reads the stamp
 pub(crate) fn system_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(now_ms) = crate::sim::now_ms() {
+        return now_ms;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

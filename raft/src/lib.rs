@@ -20,10 +20,15 @@ mod machine;
 mod membership;
 mod pki;
 mod replica;
+#[cfg(test)]
+mod sim;
 mod snapshot;
 mod status;
+mod task;
+mod tuning;
 mod types;
 mod voters;
+mod watch;
 mod wire;
 
 pub use contract::{

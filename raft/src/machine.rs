@@ -16,10 +16,10 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -29,8 +29,8 @@ use openraft::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{RwLock, oneshot, watch},
-    task::spawn_blocking,
+    sync::{RwLock, oneshot},
+    time::Instant,
 };
 
 use crate::{
@@ -39,7 +39,9 @@ use crate::{
     log::LogStore,
     pki::write_durably,
     snapshot::{Snapshot, SnapshotData},
+    task::off_thread,
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, as_io},
+    watch,
 };
 
 /// Bounds of one call of [`Machine::apply`].
@@ -97,7 +99,8 @@ pub(crate) struct Host {
     pub(crate) applied: watch::Sender<u64>,
     /// Readers that wait for `applied` to rise.
     waiting: AtomicUsize,
-    worker: Mutex<Option<Sender<Work>>>,
+    /// Hands work to the apply thread; false when that has ended.
+    worker: Mutex<Option<Worker>>,
     /// From the start of the replica to the end of its engine.
     pub(crate) log: Mutex<Option<LogStore>>,
     /// The fault that stopped this node.
@@ -184,6 +187,7 @@ impl Host {
     async fn settled(&self, index: u64) -> Result<(), Fault> {
         let mut halted = self.halted.subscribe();
         tokio::select! {
+            biased;
             () = self.seen(index) => Ok(()),
             _ = halted.wait_for(Option::is_some) => Err(Fault::found("this replica has halted")),
         }
@@ -191,8 +195,10 @@ impl Host {
 
     fn give(&self, work: Work) -> Result<(), Fault> {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        let given = worker.as_ref().and_then(|worker| worker.send(work).ok());
-        given.ok_or_else(|| Fault::found("the apply thread has ended"))
+        match worker.as_ref() {
+            Some(give) if give(work) => Ok(()),
+            _ => Err(Fault::found("the apply thread has ended")),
+        }
     }
 
     /// The machine's files, everything applied so far settled: marks that are compared with another node's must
@@ -211,9 +217,7 @@ impl Host {
     ) -> Result<T, Fault> {
         let _open = self.gate.read().await;
         let machine = Arc::clone(&self.machine);
-        spawn_blocking(move || work(machine.as_ref()))
-            .await
-            .unwrap_or_else(|e| Err(Fault::new("run the machine", e)))
+        off_thread(move || work(machine.as_ref())).await?
     }
 
     /// Writes the record unless a newer one is there: an install may have overtaken a checkpoint.
@@ -253,6 +257,8 @@ impl Drop for Waits<'_> {
     }
 }
 
+type Worker = Box<dyn Fn(Work) -> bool + Send>;
+
 /// What the apply thread is asked to do.
 enum Work {
     Apply(Batch),
@@ -272,13 +278,11 @@ struct Batch {
 
 impl StateMachine {
     pub(crate) fn start(host: Arc<Host>) -> Result<Self, Fault> {
-        let (worker, inbox) = mpsc::channel();
+        #[cfg(test)]
+        let worker = if crate::sim::runs_here() { host.work_in_task() } else { host.work_in_thread()? };
+        #[cfg(not(test))]
+        let worker = host.work_in_thread()?;
         *host.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
-        let applier = Arc::clone(&host);
-        thread::Builder::new()
-            .name("raft-apply".into())
-            .spawn(move || applier.work(&inbox))
-            .map_err(|e| Fault::new("start the apply thread", e))?;
         let Checkpoint { last, membership, .. } = host.checkpoint();
         Ok(Self { host, last, membership })
     }
@@ -357,46 +361,89 @@ struct Unsettled {
     last: u64,
 }
 
+impl Unsettled {
+    /// How much longer readers may be kept waiting.
+    fn patience(&self) -> Duration {
+        SETTLE_WITHIN.saturating_sub(self.since.elapsed())
+    }
+}
+
 /// On the apply thread.
 impl Host {
+    fn work_in_thread(self: &Arc<Self>) -> Result<Worker, Fault> {
+        let (worker, inbox) = mpsc::channel();
+        let applier = Arc::clone(self);
+        thread::Builder::new()
+            .name("raft-apply".into())
+            .spawn(move || applier.work(&inbox))
+            .map_err(|e| Fault::new("start the apply thread", e))?;
+        Ok(Box::new(move |work| worker.send(work).is_ok()))
+    }
+
     /// Until the engine ends or a fault.
     fn work(&self, inbox: &Receiver<Work>) {
         let mut unsettled: Option<Unsettled> = None;
         loop {
             let work = match &unsettled {
                 None => inbox.recv().unwrap_or(Work::End),
-                Some(open) => match inbox.recv_timeout(SETTLE_WITHIN.saturating_sub(open.since.elapsed())) {
+                Some(open) => match inbox.recv_timeout(open.patience()) {
                     Ok(work) => work,
                     Err(RecvTimeoutError::Timeout) => Work::Settle(None),
                     Err(RecvTimeoutError::Disconnected) => Work::End,
                 },
             };
-            let ends = matches!(work, Work::End);
-            let mut asked = None;
-            let wanted = match work {
-                Work::End => true,
-                Work::Settle(done) => {
-                    asked = done;
-                    true
-                }
-                Work::Apply(batch) => self.run(batch, &mut unsettled),
-            };
-            let due = |open: &Unsettled| {
-                wanted || open.entries >= SETTLE_ENTRIES || open.since.elapsed() >= SETTLE_WITHIN
-            };
-            if let Some(open) = unsettled.take_if(|open| due(open)) {
-                if let Err(fault) = self.machine.settle() {
-                    self.halt(fault);
-                    return;
-                }
-                self.applied.send_replace(open.last);
-            }
-            // Whoever asked may have gone.
-            let _ = asked.map(|done| done.send(()));
-            if ends {
+            if !self.serve(work, &mut unsettled) {
                 return;
             }
         }
+    }
+
+    /// The same as a task, for the simulation.
+    #[cfg(test)]
+    fn work_in_task(self: &Arc<Self>) -> Worker {
+        let (worker, mut inbox) = tokio::sync::mpsc::unbounded_channel();
+        let applier = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut unsettled: Option<Unsettled> = None;
+            loop {
+                let work = match &unsettled {
+                    None => inbox.recv().await.unwrap_or(Work::End),
+                    Some(open) => match tokio::time::timeout(open.patience(), inbox.recv()).await {
+                        Ok(work) => work.unwrap_or(Work::End),
+                        Err(_) => Work::Settle(None),
+                    },
+                };
+                if !applier.serve(work, &mut unsettled) {
+                    return;
+                }
+            }
+        });
+        Box::new(move |work| worker.send(work).is_ok())
+    }
+
+    /// Does one piece of work and settles what is due; whether to go on.
+    fn serve(&self, work: Work, unsettled: &mut Option<Unsettled>) -> bool {
+        let ends = matches!(work, Work::End);
+        let mut asked = None;
+        let wanted = match work {
+            Work::End => true,
+            Work::Settle(done) => {
+                asked = done;
+                true
+            }
+            Work::Apply(batch) => self.run(batch, unsettled),
+        };
+        let due = |open: &Unsettled| wanted || open.entries >= SETTLE_ENTRIES || open.patience().is_zero();
+        if let Some(open) = unsettled.take_if(|open| due(open)) {
+            if let Err(fault) = self.machine.settle() {
+                self.halt(fault);
+                return false;
+            }
+            self.applied.send_replace(open.last);
+        }
+        // Whoever asked may have gone.
+        let _ = asked.map(|done| done.send(()));
+        !ends
     }
 
     /// Applies a batch and answers for it; whether a reader waits.
@@ -464,14 +511,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let settled = self.host.settled(self.last_index()).await;
         settled.map_err(|fault| self.host.halt(fault))?;
         let _shut = self.host.gate.write().await;
-        let installed = spawn_blocking(move || {
+        let installed = off_thread(move || {
             staged.install(host.machine.as_ref())?;
             host.record(fresh)
         });
-        installed
-            .await
-            .unwrap_or_else(|e| Err(Fault::new("install a snapshot", e)))
-            .map_err(|fault| self.host.halt(fault))?;
+        installed.await.flatten().map_err(|fault| self.host.halt(fault))?;
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.host.applied.send_replace(self.last_index());

@@ -16,7 +16,6 @@ use openraft::{
 };
 use tokio::{
     net::TcpListener,
-    sync::watch,
     task::unconstrained,
     time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
@@ -30,8 +29,10 @@ use crate::{
     pki::{Authority, RENEW_EVERY},
     snapshot::{Receiver, Shipper},
     status::{self, Status},
+    tuning,
     types::{Node, Stamped, TypeConfig, Vote},
     voters::{self, Steady},
+    watch,
     wire::{
         Attempt, CallError, Change, Changed, Propose,
         client::{Lane, Link, Peers},
@@ -71,7 +72,7 @@ pub enum Leadership {
 /// One node of the group. A handle: clones are the same replica.
 #[derive(Clone)]
 pub struct Replica {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 /// What the handle, the server and the background tasks share.
@@ -88,7 +89,7 @@ pub(crate) struct Core {
     pub(crate) steady: Steady,
     /// Held from taking a stamp to queueing the entry, so stamps rise in log order.
     order: Mutex<()>,
-    stopping: watch::Sender<bool>,
+    pub(crate) stopping: watch::Sender<bool>,
 }
 
 impl Replica {
@@ -149,14 +150,28 @@ impl Replica {
             .await
             .map_err(|e| Fault::new(format!("listen for peers on {}", config.peer_listen), e))?;
         let host = Host::open(machine, group, &config.folder)?;
+        let log = LogStore::open(&config.folder.join("log"), group, config.segment_bytes)?;
+        let replica = Self::assemble(config, peers, host, log, application).await?;
+        let core = &replica.core;
+        tokio::spawn(server::serve(Arc::clone(core), listener, core.stopping.subscribe()));
+        Ok(replica)
+    }
+
+    /// Starts the engine and what recurs, over whatever carries messages and holds the log.
+    pub(crate) async fn assemble(
+        config: Config,
+        peers: Arc<Peers>,
+        host: Arc<Host>,
+        log: LogStore,
+        application: Arc<dyn Application>,
+    ) -> Result<Self, Fault> {
         let receiver = Receiver::new(Arc::clone(&host), &config.folder)?;
         let shipper = Shipper::new(Arc::clone(&host), &config.folder)?;
-        let log = LogStore::open(&config.folder.join("log"), group, config.segment_bytes)?;
         let (purged, last) = log.ends();
         host.require_fit(purged, last)?;
         *host.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log.clone());
         let network = Network { peers: Arc::clone(&peers), shipper };
-        let engine = Arc::new(engine_config(&config)?);
+        let engine = Arc::new(tuning::engine(&config)?);
         let state = StateMachine::start(Arc::clone(&host))?;
         let raft = Raft::new(config.node, engine, network, log.clone(), state)
             .await
@@ -177,7 +192,6 @@ impl Replica {
         });
         tokio::spawn(watch_engine(Arc::clone(&core)));
         tokio::spawn(keep_house(Arc::clone(&core)));
-        tokio::spawn(server::serve(Arc::clone(&core), listener, core.stopping.subscribe()));
         Ok(Self { core })
     }
 
@@ -249,7 +263,7 @@ impl Replica {
     pub fn staleness(&self) -> Duration {
         let core = &self.core;
         if !core.leads() {
-            return core.freshness.age(std::time::Instant::now(), self.applied_index());
+            return core.freshness.age(Instant::now(), self.applied_index());
         }
         // Nobody else can have led, and so acknowledged anything, before a quorum last answered this leader.
         let metrics = core.metrics();
@@ -503,34 +517,6 @@ impl Core {
     }
 }
 
-/// Our times in the engine's terms.
-///
-/// The engine starts an election once a leader's lease (its longest election time-out) *and* a random
-/// election time-out have passed without a heartbeat. Half of ours for each makes the sum ours.
-fn engine_config(config: &Config) -> Result<openraft::Config, Fault> {
-    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let (shortest, longest) = (ms(config.election.0) / 2, ms(config.election.1) / 2);
-    let engine = openraft::Config {
-        cluster_name: "threatflow".into(),
-        heartbeat_interval: ms(config.heartbeat),
-        election_timeout_min: shortest,
-        election_timeout_max: longest,
-        enable_pre_vote: Some(true),
-        // A restarted leader stands for election like any other: it cannot know what happened meanwhile.
-        enable_leader_restore: Some(false),
-        max_payload_entries: 1024,
-        // Only a follower whose entries are purged gets a snapshot.
-        replication_lag_threshold: u64::MAX,
-        snapshot_policy: openraft::SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: config.keep_entries,
-        purge_batch_size: 1,
-        install_snapshot_timeout: 120_000,
-        backoff: "20ms 40ms 80ms ..500ms".into(),
-        ..openraft::Config::default()
-    };
-    engine.validate().map_err(|e| Fault::new("configure the consensus engine", e))
-}
-
 /// Publishes the leadership, and notices when the engine ends by a fault.
 async fn watch_engine(core: Arc<Core>) {
     use openraft::async_runtime::watch::WatchReceiver;
@@ -575,6 +561,7 @@ async fn keep_house(core: Arc<Core>) {
     renewals.tick().await; // the first comes at once, and start has just issued one
     loop {
         tokio::select! {
+            biased;
             () = until_stop(&mut stopping) => return,
             _ = checkpoints.tick() => {
                 if *core.host.applied.borrow() > *core.host.durable.borrow()

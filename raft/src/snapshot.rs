@@ -32,15 +32,13 @@ use std::{
 
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
-use tokio::{
-    sync::{Mutex, OwnedMutexGuard},
-    task::spawn_blocking,
-};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
     clock::system_ms,
     contract::{Fault, FileMark, Machine},
     machine::Host,
+    task::off_thread,
     types::{SnapshotMeta, TypeConfig, Vote},
     wire::{CallError, Offer, Piece, Want, client::Link, kind},
 };
@@ -134,7 +132,7 @@ impl Shipper {
         let mut hash = Context::new(&SHA256);
         let mut offset = 0;
         loop {
-            let read = spawn_blocking(move || read_part(source));
+            let read = off_thread(move || read_part(source));
             let (back, part) = read.await.map_err(here)?.map_err(here)?;
             source = back;
             hash.update(&part);
@@ -249,8 +247,8 @@ impl Receiver {
         let mut current = self.current.lock().await;
         let Some(mut incoming) = current.take() else { return Err(Fault::found("no transfer is open")) };
         // Not put back after an error: a transfer that went wrong is over, the leader starts another.
-        let taken = spawn_blocking(move || incoming.take(piece).map(|()| incoming)).await;
-        *current = Some(taken.map_err(|e| Fault::new("write a piece of a snapshot", e))??);
+        let taken = off_thread(move || incoming.take(piece).map(|()| incoming)).await;
+        *current = Some(taken??);
         Ok(())
     }
 

@@ -7,10 +7,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use openraft::{ChangeMembers, Instant as _};
+use tokio::time::Instant;
 
 use crate::{
     contract::NodeId,

@@ -24,6 +24,8 @@
 
 mod disk;
 mod engine;
+#[cfg(test)]
+pub(crate) mod fake;
 mod index;
 mod keeper;
 mod read;
@@ -37,3 +39,5 @@ mod writer;
 
 pub use engine::LogStats;
 pub(crate) use store::LogStore;
+#[cfg(test)]
+pub(crate) use store::Pen;

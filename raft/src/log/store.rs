@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     contract::{Fault, GroupId},
+    task::off_thread,
     types::{Flushed, LogEntry, LogId, LogState, Stamped, TypeConfig, Vote, as_io},
 };
 
@@ -49,6 +50,18 @@ impl LogStore {
         Ok(Self { log: Arc::new(Log::open(Arc::new(disk), options)?) })
     }
 
+    /// A log on a simulated disk, which is written whenever its owner moves the pen.
+    #[cfg(test)]
+    pub(crate) fn simulated(
+        disk: &super::fake::FakeDisk,
+        group: GroupId,
+        segment_bytes: u64,
+    ) -> Result<(Self, Pen), Fault> {
+        let options = Options { group, segment_bytes, held_bytes_max: 2_000, background: false };
+        let (log, writer) = Log::recover(Arc::new(disk.clone()), options)?;
+        Ok((Self { log: Arc::new(log) }, Pen(writer)))
+    }
+
     /// Waits until every entry appended before the call is durable.
     pub(crate) async fn barrier(&self) -> Result<(), Fault> {
         let (done, durable) = waiter();
@@ -73,9 +86,36 @@ impl LogStore {
         let items = if plan.is_held() {
             plan.fetch()
         } else {
-            tokio::task::spawn_blocking(move || plan.fetch()).await.map_err(io::Error::other)?
+            off_thread(move || plan.fetch()).await.map_err(as_io)?
         };
         items.and_then(|items| items.into_iter().map(decode).collect()).map_err(as_io)
+    }
+}
+
+/// The writer of a simulated log.
+#[cfg(test)]
+pub(crate) struct Pen(super::writer::Writer);
+
+#[cfg(test)]
+impl Pen {
+    /// Waits until something is to be written.
+    pub(crate) fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::clone(&self.0.shared);
+        async move {
+            while shared.pending().0 {
+                shared.bell.notified().await;
+            }
+        }
+    }
+
+    /// Whether votes alone are to be written.
+    pub(crate) fn writes_votes(&self) -> bool {
+        self.0.shared.pending().1
+    }
+
+    /// Writes all that is asked; false when the log is closed.
+    pub(crate) fn write(&mut self) -> bool {
+        self.0.shared.pending().0 || self.0.step()
     }
 }
 

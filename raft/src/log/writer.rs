@@ -24,7 +24,7 @@ struct Pending {
 
 /// State of the writer; lives in its thread.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     keeper: Keeper,
     segment: Arc<Segment>,
     segment_bytes: u64,

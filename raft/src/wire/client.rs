@@ -55,10 +55,10 @@ pub(crate) struct Link {
     requests: mpsc::UnboundedSender<Request>,
 }
 
-struct Request {
-    kind: u8,
-    payload: Bytes,
-    answer: oneshot::Sender<Result<Bytes, CallError>>,
+pub(crate) struct Request {
+    pub(crate) kind: u8,
+    pub(crate) payload: Bytes,
+    pub(crate) answer: oneshot::Sender<Result<Bytes, CallError>>,
 }
 
 /// All links of this node.
@@ -70,13 +70,28 @@ pub(crate) struct Peers {
     /// Connections live where the replica does, whoever asks first.
     runtime: Handle,
     links: Mutex<BTreeMap<(NodeId, String, Lane), Link>>,
+    /// Carries requests in the place of connections: the simulation's network.
+    #[cfg(test)]
+    pub(crate) carrier: std::sync::OnceLock<Carrier>,
 }
+
+/// Takes the requests of a link to a node.
+#[cfg(test)]
+pub(crate) type Carrier = Box<dyn Fn(NodeId, mpsc::UnboundedReceiver<Request>) + Send + Sync>;
 
 impl Peers {
     pub(crate) fn new(node: NodeId, group: GroupId, authority: Authority) -> Result<Arc<Self>, Fault> {
         let tls = RwLock::new(Arc::new(authority.issue(node)?));
-        let (runtime, links) = (Handle::current(), Mutex::default());
-        Ok(Arc::new(Self { node, group, authority, tls, runtime, links }))
+        Ok(Arc::new(Self {
+            node,
+            group,
+            authority,
+            tls,
+            runtime: Handle::current(),
+            links: Mutex::default(),
+            #[cfg(test)]
+            carrier: std::sync::OnceLock::new(),
+        }))
     }
 
     /// The TLS configurations now in use.
@@ -107,6 +122,11 @@ impl Peers {
             .entry(key)
             .or_insert_with(|| {
                 let (requests, queue) = mpsc::unbounded_channel();
+                #[cfg(test)]
+                if let Some(carry) = self.carrier.get() {
+                    carry(node, queue);
+                    return Link { requests };
+                }
                 let dialer = Dialer { peers: Arc::clone(self), node, address: address.to_owned(), lane };
                 self.runtime.spawn(dialer.run(queue));
                 Link { requests }

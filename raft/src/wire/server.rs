@@ -8,7 +8,7 @@ use std::{
     io,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,8 +17,8 @@ use openraft::raft::AppendEntriesRequest;
 use rustls::server::ParsedCertificate;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
-    time::{sleep, timeout},
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -33,6 +33,7 @@ use crate::{
     pki::{ALPN_JOIN, ALPN_PEER},
     replica::{Core, until_stop},
     types::TypeConfig,
+    watch,
 };
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -151,7 +152,8 @@ impl Session {
     }
 }
 
-async fn answer(core: Arc<Core>, peer: NodeId, frame: Frame) -> Frame {
+/// Answers one request.
+pub(crate) async fn answer(core: Arc<Core>, peer: NodeId, frame: Frame) -> Frame {
     let Frame { kind, group, request, payload } = frame;
     let answered = match kind {
         _ if group != core.peers.group() => Err(Fault::found("another group")),
