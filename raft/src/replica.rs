@@ -57,7 +57,7 @@ const HAND_OVER: Duration = Duration::from_millis(1_500);
 pub enum Leadership {
     /// This node.
     Leader {
-        /// Rises with every new leader: a fence for work that only a leader may do.
+        /// Never falls. Two leaders may share a term (the later one has the higher number): no fence by itself.
         term: u64,
     },
     /// Another node.
@@ -448,6 +448,7 @@ impl Core {
         let (responder, outcome) = ProgressResponder::complete_only();
         let queued = {
             let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            self.host.clock.seen(self.log.newest_ms());
             let entry = Stamped { at_ms: self.host.clock.stamp(), body };
             // Queueing waits only while the engine's queue is full (unconstrained: or if the task had
             // used up its turn, which must not look the same).

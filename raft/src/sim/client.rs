@@ -12,7 +12,7 @@ use super::{
     network::Station,
     world::{Planted, Up, World},
 };
-use crate::{contract::NodeId, replica::Replica};
+use crate::contract::NodeId;
 
 /// Works until told to stop.
 pub(crate) async fn run(world: Arc<World>, name: u64, stop: watch::Receiver<bool>) {
@@ -50,21 +50,23 @@ pub(crate) async fn write(
     place.copy_from_slice(&done.reply);
     let place = u64::from_le_bytes(place) as usize;
     // Looking at every disk is dear: one in eight is checked.
-    let (holders, voters) = if value % 8 == 0 { holders(world, &up.replica, done.index) } else { (1, 1) };
+    let (holders, voters) = if value.is_multiple_of(8) { holders(world, done.index) } else { (1, 1) };
     world.ledger.note(Event::Acknowledged { value, index: done.index, place, holders, voters });
     Some(done.index)
 }
 
-/// How many voters hold an entry for certain, and of how many; by the better of the memberships that may count.
-fn holders(world: &World, replica: &Replica, index: u64) -> (usize, usize) {
-    let metrics = replica.core.metrics();
+/// How many voters hold an entry for certain, and of how many; by the best of the memberships that may count. A
+/// node that lags knows an old one, a leader that lost its office one that never came to count.
+fn holders(world: &World, index: u64) -> (usize, usize) {
+    let slack = |(holders, voters): &(usize, usize)| *holders as i64 * 2 - *voters as i64;
     let worst = |membership: &crate::types::StoredMembership| {
         let sets = membership.get_joint_config().iter();
         let counted = sets.map(|set| (set.iter().filter(|id| world.holds(**id, index)).count(), set.len()));
-        counted.min_by_key(|(holders, voters)| *holders as i64 * 2 - *voters as i64).unwrap_or((0, 0))
+        counted.min_by_key(slack).unwrap_or((0, 0))
     };
-    let (now, before) = (worst(&metrics.membership_config), worst(&metrics.committed_membership_config));
-    if now.0 * 2 > now.1 { now } else { before }
+    let told: Vec<_> = world.ups().iter().map(|up| up.replica.core.metrics()).collect();
+    let known = told.iter().flat_map(|told| [&told.membership_config, &told.committed_membership_config]);
+    known.map(|membership| worst(membership)).max_by_key(slack).unwrap_or((0, 0))
 }
 
 /// Reads a file.

@@ -1,4 +1,5 @@
 //! What the invariants see.
+#![allow(dead_code)] // some of it is for whoever reads the trace
 
 use crate::contract::NodeId;
 use crate::types::{LogId, Vote};

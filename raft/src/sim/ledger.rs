@@ -77,11 +77,6 @@ impl Ledger {
         self.lock().take(event);
     }
 
-    /// Whether an invariant does not hold.
-    pub(crate) fn failed(&self) -> bool {
-        self.lock().outcome.verdict.is_some()
-    }
-
     pub(crate) fn outcome(&self) -> Outcome {
         self.lock().outcome.clone()
     }

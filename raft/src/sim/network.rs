@@ -1,4 +1,4 @@
-//! The network: carries the requests of one node to another, late, twice, out of order, or not at all.
+//! The network: carries the requests of one node to another, late, twice, or not at all.
 //!
 //! What a node sends and what it answers are the real messages of `wire/`, and `wire/server.rs` answers them; only
 //! the connections are missing. A request that is lost is given up after a while, as on a connection that hangs.
@@ -30,7 +30,7 @@ pub(crate) struct Weather {
     pub(crate) blocked: BTreeSet<(NodeId, NodeId)>,
     /// One in so many is lost; none if 0.
     pub(crate) lost_one_in: u64,
-    /// One in so many comes twice, or out of order; none if 0.
+    /// One in so many comes again, much later; none if 0.
     pub(crate) odd_one_in: u64,
     /// The longest a message takes, in microseconds.
     pub(crate) delay_us: u64,
@@ -100,11 +100,9 @@ pub(crate) async fn carry(
             biased;
             request = queue.recv() => {
                 let Some(request) = request else { return };
-                let mut at = Instant::now() + world.network.delay();
-                if !world.network.one_in(world.network.weather().odd_one_in) {
-                    at = at.max(newest);
-                    newest = at;
-                }
+                // A connection keeps the order: the engine relies on it.
+                let at = (Instant::now() + world.network.delay()).max(newest);
+                newest = at;
                 number += 1;
                 under_way.insert((at, number), request);
             }

@@ -33,7 +33,7 @@ pub(crate) fn run(seed: u64, planted: Planted, trace: bool) -> Outcome {
 
 async fn live(seed: u64, planted: Planted, trace: bool) -> Outcome {
     let world = World::new(seed, planted, trace);
-    let members: Vec<NodeId> = (1..=if seed % 4 == 0 { 5 } else { 3 }).collect();
+    let members: Vec<NodeId> = (1..=if seed.is_multiple_of(4) { 5 } else { 3 }).collect();
     for node in &members {
         world.add(*node);
         world.start(*node).await;

@@ -69,6 +69,8 @@ pub(crate) struct Node {
     image: Image,
     files: Files,
     checkpoint: u64,
+    /// The checkpoint record, as it was when the power went.
+    record: Option<Vec<u8>>,
     starts: u64,
     skew_ms: i64,
     /// The longest a sync takes, in microseconds.
@@ -135,13 +137,13 @@ impl World {
         About { peer_address: format!("node-{node}"), api_url, zone, standby: false }
     }
 
-    fn config(&self, node: NodeId) -> Config {
+    fn config(&self, station: Station) -> Config {
         let ms = Duration::from_millis;
         Config {
-            node,
-            folder: self.folder(node),
+            node: station.node,
+            folder: self.folder(station),
             peer_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            peer_advertise: format!("node-{node}"),
+            peer_advertise: format!("node-{}", station.node),
             api_url: String::new(),
             zone: String::new(),
             stabilization: ms(300),
@@ -154,18 +156,19 @@ impl World {
         }
     }
 
-    fn folder(&self, node: NodeId) -> PathBuf {
-        self.folder.path().join(node.to_string())
+    /// Each start has its own: what an earlier one still does after its power was cut must not be seen.
+    fn folder(&self, station: Station) -> PathBuf {
+        self.folder.path().join(format!("{}-{}", station.node, station.start))
     }
 
     /// A node that has never run.
     pub(crate) fn add(&self, node: NodeId) {
-        std::fs::create_dir_all(self.folder(node)).unwrap();
         let fresh = Node {
             up: None,
             image: Image::default(),
             files: Files::default(),
             checkpoint: 0,
+            record: None,
             starts: 0,
             skew_ms: 0,
             disk_us: 1_000,
@@ -191,7 +194,12 @@ impl World {
             node.starts += 1;
             node.excused = false;
             let disk = FakeDisk::running(node.image.clone(), self.seed << 32 | id << 16 | node.starts << 8);
-            (Station { node: id, start: node.starts }, disk, node.files.clone(), node.skew_ms)
+            let station = Station { node: id, start: node.starts };
+            std::fs::create_dir_all(self.folder(station)).unwrap();
+            if let Some(record) = &node.record {
+                std::fs::write(self.folder(station).join("checkpoint"), record).unwrap();
+            }
+            (station, disk, node.files.clone(), node.skew_ms)
         };
         if self.planted == Planted::LyingSync {
             disk.misbehave(Wrong::LyingSync);
@@ -199,7 +207,7 @@ impl World {
         let (log, pen) = LogStore::simulated(&disk, GroupId::MAIN, SEGMENT_BYTES)?;
         let swaps = self.planted == Planted::SwappedEntries && id == 1;
         let machine = Arc::new(ModelMachine::new(id, station.start, Arc::clone(&self.ledger), files, swaps));
-        let host = Host::open(machine.clone(), GroupId::MAIN, &self.folder(id))?;
+        let host = Host::open(machine.clone(), GroupId::MAIN, &self.folder(station))?;
         host.clock.skew_ms.store(skew_ms, Ordering::Relaxed);
         let checkpoint = host.checkpoint().index();
         let vote = openraft::RaftLogReader::read_vote(&mut log.clone()).await.unwrap();
@@ -214,7 +222,8 @@ impl World {
         }));
         let pen = Arc::new(Mutex::new(pen));
         tokio::spawn(write_log(Arc::clone(self), station, disk.clone(), Arc::clone(&pen)));
-        let replica = Replica::assemble(self.config(id), peers, host, log, Arc::new(NoApplication)).await?;
+        let replica =
+            Replica::assemble(self.config(station), peers, host, log, Arc::new(NoApplication)).await?;
         tokio::spawn(watch(Arc::clone(self), station, replica.clone()));
         let up = Up { start: station.start, replica, machine, disk, pen };
         self.nodes().get_mut(&id).unwrap().up = Some(up);
@@ -237,6 +246,8 @@ impl World {
         node.image = up.disk.cut_power(&mut chance);
         node.files = up.machine.content().cut_power(&mut chance);
         node.checkpoint = up.replica.core.host.checkpoint().index();
+        let folder = self.folder(Station { node: id, start: up.start });
+        node.record = std::fs::read(folder.join("checkpoint")).ok();
         drop(nodes);
         up.disk.die_after(0);
         tokio::spawn(async move {
@@ -316,6 +327,11 @@ impl World {
         let nodes = self.nodes();
         let up: Vec<_> = nodes.iter().filter_map(|(id, node)| Some((*id, node.up.clone()?))).collect();
         if up.is_empty() { None } else { up.get(self.below(up.len() as u64) as usize).cloned() }
+    }
+
+    /// All nodes that run.
+    pub(crate) fn ups(&self) -> Vec<Up> {
+        self.nodes().values().filter_map(|node| node.up.clone()).collect()
     }
 
     /// Whether entry `index` is there if the power of all goes now and everything loose is lost.

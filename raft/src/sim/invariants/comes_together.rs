@@ -22,8 +22,7 @@ impl Invariant for ComesTogether {
                 let (first, known) = self.ends.entry(*file).or_insert_with(|| (*node, values.clone()));
                 if known != values {
                     return Err(format!(
-                        "file {file} ends as {:x?} on node {node} and as {:x?} on node {first}",
-                        values, known
+                        "file {file} ends as {values:x?} on node {node} and as {known:x?} on node {first}"
                     ));
                 }
             }

@@ -10,7 +10,7 @@ mod files_have_no_gap;
 mod given_in_order;
 mod logs_match;
 mod nobody_halts;
-mod one_leader_per_term;
+mod one_leader_per_vote;
 mod progress_never_falls;
 mod reads_are_linearizable;
 mod same_entries_everywhere;
@@ -37,7 +37,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::<given_in_order::GivenInOrder>::default(),
         Box::<logs_match::LogsMatch>::default(),
         Box::<nobody_halts::NobodyHalts>::default(),
-        Box::<one_leader_per_term::OneLeaderPerTerm>::default(),
+        Box::<one_leader_per_vote::OneLeaderPerVote>::default(),
         Box::<progress_never_falls::ProgressNeverFalls>::default(),
         Box::<reads_are_linearizable::ReadsAreLinearizable>::default(),
         Box::<same_entries_everywhere::SameEntriesEverywhere>::default(),
