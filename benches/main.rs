@@ -27,7 +27,7 @@ mod report;
 
 use self::{
     etcd::Etcd,
-    figures::{failover, idle, import, reads, startup, writes},
+    figures::{cold, crowd, failover, flood, idle, import, reads, startup, stop, writes},
     options::{Figure, Options},
     product::Product,
     report::Report,
@@ -53,6 +53,9 @@ async fn run(options: &Options) {
     if options.wants(Figure::Startup) {
         startup::measure(options, &mut report).await;
     }
+    if options.wants(Figure::Cold) {
+        cold::measure(options, &mut report).await;
+    }
     report.end();
 }
 
@@ -70,6 +73,15 @@ async fn on_a_cluster(options: &Options, product: &Product, report: &mut Report)
     }
     if options.wants(Figure::Reads) {
         reads::measure(options, product, report).await;
+    }
+    if options.wants(Figure::Stop) && product.nodes() > 1 {
+        stop::measure(options, product, report).await;
+    }
+    if options.wants(Figure::Flood) {
+        flood::measure(options, product, report).await;
+    }
+    if options.wants(Figure::Crowd) && product.nodes() > 1 {
+        crowd::measure(options, product, report).await;
     }
     if options.wants(Figure::Failover) && product.nodes() > 1 {
         failover::measure(options, product, report).await;

@@ -9,18 +9,26 @@ pub enum Figure {
     Writes,
     Import,
     Reads,
+    Stop,
     Failover,
     Startup,
+    Cold,
+    Crowd,
+    Flood,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 10] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
         ("reads", Self::Reads),
+        ("stop", Self::Stop),
         ("failover", Self::Failover),
         ("startup", Self::Startup),
+        ("cold", Self::Cold),
+        ("crowd", Self::Crowd),
+        ("flood", Self::Flood),
     ];
 }
 
@@ -35,7 +43,7 @@ pub struct Options {
 }
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
-                     FIGURE: idle, writes, import, reads, failover, startup";
+                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood";
 
 impl Options {
     /// Reads it, or ends the program.
@@ -76,7 +84,11 @@ impl Options {
 
     /// Whether any figure is wanted that such a cluster shows.
     pub fn wants_a_cluster_of(&self, nodes: usize) -> bool {
-        let shown = self.only != Some(Figure::Startup) && (nodes > 1 || self.only != Some(Figure::Failover));
+        let shown = match self.only {
+            Some(Figure::Startup | Figure::Cold) => false,
+            Some(Figure::Failover | Figure::Crowd | Figure::Stop) => nodes > 1,
+            _ => true,
+        };
         shown && self.only_nodes.is_none_or(|only| only == nodes)
     }
 

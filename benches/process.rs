@@ -114,6 +114,11 @@ pub fn resident_mib(pid: u32) -> Option<f64> {
     Some(kib / 1024.0)
 }
 
+/// Open files, sockets and the like.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 /// Waits for a condition; panics when it does not come.
 pub async fn wait_for<F: Future<Output = bool>>(what: &str, within: Duration, mut holds: impl FnMut() -> F) {
     let until = Instant::now() + within;

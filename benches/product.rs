@@ -46,8 +46,15 @@ impl Organization {
 
     /// One increment of a quota's usage: the write that is measured.
     pub fn increment(&self) -> Vec<u8> {
-        self.request("POST", "/usage", &[], br#"{"resource":"max_workflows","amount":1}"#)
+        increment(&self.id, &self.token)
     }
+}
+
+/// One increment of a quota's usage in the name of whoever has the token.
+pub fn increment(organization: &str, token: &str) -> Vec<u8> {
+    let (path, bearer) = (format!("/api/v2/organizations/{organization}/usage"), format!("Bearer {token}"));
+    let body = br#"{"resource":"max_workflows","amount":1}"#;
+    http::request("POST", &path, &[("authorization", &bearer)], body)
 }
 
 impl Product {
@@ -173,7 +180,9 @@ impl Product {
 
     /// Starts one node in a folder that was used before; it may not be ready yet.
     pub fn resume(options: &Options, folder: TempDir) -> Self {
-        one(options, folder)
+        let product = one(options, folder);
+        let password = fs::read_to_string(product.password_file()).expect("the administrator's password");
+        Self { password: password.trim().to_owned(), ..product }
     }
 
     fn password_file(&self) -> std::path::PathBuf {

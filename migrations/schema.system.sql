@@ -43,6 +43,20 @@ CREATE TABLE identity_users (
     version       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE keys_generations (
+    generation INTEGER PRIMARY KEY,
+    step       TEXT NOT NULL,  -- wanted, active, settled
+    at_ms      INTEGER NOT NULL,
+    digest     TEXT
+) STRICT;
+
+CREATE TABLE membership_levels (
+    level     INTEGER PRIMARY KEY,
+    version   TEXT NOT NULL,     -- the first that knows the level
+    raised_ms INTEGER NOT NULL,
+    raised_by TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE membership_retired (
     node       INTEGER PRIMARY KEY,
     retired_ms INTEGER NOT NULL
@@ -58,6 +72,11 @@ CREATE TABLE membership_tokens (
     digest     BLOB NOT NULL UNIQUE,
     expires_ms INTEGER NOT NULL,
     spent_ms   INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE organizations_erased (
+    id    TEXT PRIMARY KEY,
+    at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE organizations_registry (
@@ -95,5 +114,6 @@ CREATE TABLE spine_state (
     one    INTEGER PRIMARY KEY CHECK (one = 1),
     mark   INTEGER NOT NULL,  -- index of the last entry applied to this file
     at_ms  INTEGER NOT NULL,  -- stamp of that entry; never falls
-    level  INTEGER NOT NULL   -- migrations that have run
+    level  INTEGER NOT NULL,  -- migrations that have run
+    data_key INTEGER NOT NULL DEFAULT 1  -- number of the newest key it is encrypted under
 ) STRICT;

@@ -10,6 +10,10 @@ pub mod cli;
 pub mod cluster;
 // The product, one slice a folder.
 pub mod features;
+// What the fuzz targets run.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 // Words: ids, time, actors, permissions, refusals, faults, secrets, pages.
 pub mod kernel;
 // The life of a process: configuration, start, drain, stop.

@@ -1,10 +1,14 @@
 //! One file for each figure.
 
+pub mod cold;
+pub mod crowd;
 pub mod failover;
+pub mod flood;
 pub mod idle;
 pub mod import;
 pub mod reads;
 pub mod startup;
+pub mod stop;
 pub mod writes;
 
 /// `1 node`, `3 nodes`.

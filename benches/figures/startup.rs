@@ -15,13 +15,15 @@ use crate::{
 
 /// Organizations created side by side.
 const HANDS: usize = 16;
+/// Organizations created with one token.
+const TOKEN_FOR: usize = 2_000;
 const WITHIN: Duration = Duration::from_mins(1);
 
 pub async fn measure(options: &Options, report: &mut Report) {
     let count = options.pick(50, 1000);
     let product = Product::start(options, 1).await;
     let begun = Instant::now();
-    create(&product, count).await;
+    create(&product, "startup", count).await;
     let created = begun.elapsed().as_secs_f64();
     let (stopped, product) = again(options, product, true).await;
     let (killed, product) = again(options, product, false).await;
@@ -38,17 +40,26 @@ pub async fn measure(options: &Options, report: &mut Report) {
     });
 }
 
-async fn create(product: &Product, count: u32) {
-    let token = product.platform().await;
-    let hand = async |hand: u32| {
-        for number in (hand..count).step_by(HANDS) {
-            product.create(&token, &format!("startup-{number}"), None).await;
-        }
-    };
-    futures_util::future::join_all((0..HANDS as u32).map(hand)).await;
+/// Creates organizations without administrators; their ids.
+pub async fn create(product: &Product, slug: &str, count: u32) -> Vec<String> {
+    let mut ids = Vec::new();
+    // A token lives for ten minutes.
+    for from in (0..count).step_by(TOKEN_FOR) {
+        let (token, to) = (product.platform().await, count.min(from + TOKEN_FOR as u32));
+        let hand = async |hand: u32| {
+            let mut ids = Vec::new();
+            for number in (from + hand..to).step_by(HANDS) {
+                let made = product.create(&token, &format!("{slug}-{number}"), None).await;
+                ids.push(made["id"].as_str().expect("an id").to_owned());
+            }
+            ids
+        };
+        ids.extend(futures_util::future::join_all((0..HANDS as u32).map(hand)).await.concat());
+    }
+    ids
 }
 
-async fn again(options: &Options, product: Product, orderly: bool) -> (Duration, Product) {
+pub async fn again(options: &Options, product: Product, orderly: bool) -> (Duration, Product) {
     let folder = product.leave(orderly).await;
     let begun = Instant::now();
     let product = Product::resume(options, folder);

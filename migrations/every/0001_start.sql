@@ -5,7 +5,8 @@ CREATE TABLE spine_state (
     one    INTEGER PRIMARY KEY CHECK (one = 1),
     mark   INTEGER NOT NULL,  -- index of the last entry applied to this file
     at_ms  INTEGER NOT NULL,  -- stamp of that entry; never falls
-    level  INTEGER NOT NULL   -- migrations that have run
+    level  INTEGER NOT NULL,  -- migrations that have run
+    data_key INTEGER NOT NULL DEFAULT 1  -- number of the newest key it is encrypted under
 ) STRICT;
 
 CREATE TABLE spine_replies (

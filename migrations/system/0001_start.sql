@@ -14,6 +14,12 @@ CREATE TABLE organizations_registry (
     created_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Organizations whose key was destroyed: nothing but the fact remains.
+CREATE TABLE organizations_erased (
+    id    TEXT PRIMARY KEY,
+    at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE INDEX organizations_registry_by_parent ON organizations_registry (parent, id);
 
 CREATE TABLE membership_secrets (
@@ -28,8 +34,24 @@ CREATE TABLE membership_tokens (
     spent_ms   INTEGER
 ) STRICT, WITHOUT ROWID;
 
+-- How far each generation of the cluster key is; the keys themselves never lie here.
+CREATE TABLE keys_generations (
+    generation INTEGER PRIMARY KEY,
+    step       TEXT NOT NULL,  -- wanted, active, settled
+    at_ms      INTEGER NOT NULL,
+    digest     TEXT
+) STRICT;
+
 -- Numbers of nodes that were removed: never given again.
 CREATE TABLE membership_retired (
     node       INTEGER PRIMARY KEY,
     retired_ms INTEGER NOT NULL
+) STRICT;
+
+-- Levels that came into force. Stays as it is at every level: a binary that is too old reads what it would need.
+CREATE TABLE membership_levels (
+    level     INTEGER PRIMARY KEY,
+    version   TEXT NOT NULL,     -- the first that knows the level
+    raised_ms INTEGER NOT NULL,
+    raised_by TEXT NOT NULL
 ) STRICT;

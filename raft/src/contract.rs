@@ -113,8 +113,8 @@ pub struct FileMark {
 /// `apply` and `install` are never called at the same time; the others may run beside `apply`.
 /// All are called from threads that may block.
 pub trait Machine: Send + Sync + 'static {
-    /// Applies entries in order and answers one reply for each. Readers need not see the effects before
-    /// [`Machine::settle`]. An error halts the node.
+    /// Applies entries in order and answers one reply for each: no bytes, and only then, for an entry that was
+    /// applied before. Readers need not see the effects before [`Machine::settle`]. An error halts the node.
     fn apply(&self, entries: Vec<Entry>) -> Result<Vec<Bytes>, Fault>;
 
     /// Shows readers the effects of every entry applied so far. Called soon after [`Machine::apply`], by the
@@ -153,6 +153,8 @@ pub struct JoinRequest {
     pub api_url: String,
     /// Where it stands, as its operator calls it.
     pub zone: String,
+    /// Bytes that mean something only to the application (what the node is made of).
+    pub about: Vec<u8>,
 }
 
 /// What a joiner gets beside its certificate.

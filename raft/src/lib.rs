@@ -14,18 +14,27 @@
 
 mod clock;
 mod contract;
+mod cut;
+mod figures;
 mod freshness;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod house;
+mod lag;
 mod log;
 mod machine;
 mod membership;
 mod pki;
+mod planted;
 mod replica;
+mod rotation;
 #[cfg(test)]
 mod sim;
 mod snapshot;
 mod status;
 mod task;
-mod tuning;
+mod trust;
 mod types;
 mod voters;
 mod watch;
@@ -35,7 +44,11 @@ pub use contract::{
     Application, Committed, Config, Entry, Fault, FileMark, Grant, GroupId, JoinRequest, Later, Machine,
     NodeId, Unavailable,
 };
+pub use figures::{Figures, Took};
 pub use log::LogStats;
 pub use membership::{ChangeError, JoinError, Token};
+pub use planted::planted;
 pub use replica::{Leadership, Replica};
+pub use rotation::{Certificates, NewAuthority};
 pub use status::{Member, Status};
+pub use trust::Step;

@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -30,14 +31,16 @@ use openraft::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{RwLock, oneshot},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use crate::{
     clock::{Clock, system_ms},
     contract::{Entry, Fault, FileMark, GroupId, Machine},
+    figures::Counters,
     log::LogStore,
     pki::write_durably,
+    replica::Engine,
     snapshot::{Snapshot, SnapshotData},
     task::off_thread,
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, as_io},
@@ -50,6 +53,12 @@ const BATCH_BYTES: usize = 4 << 20;
 /// How long, and for how many entries, readers are kept from what is applied while none of them waits.
 const SETTLE_WITHIN: Duration = Duration::from_millis(5);
 const SETTLE_ENTRIES: usize = 1024;
+/// How long a stop waits for its checkpoint.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(10);
+
+/// What to do when log, record and files do not fit together.
+const CURE: &str = "put back what is missing, or remove this node from the cluster, remove its data and join it under \
+                    a new number";
 
 /// Up to where the machine's files are durable.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -71,20 +80,23 @@ impl Checkpoint {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(Fault::new("read the checkpoint record", error)),
+            Err(error) => {
+                return Err(Fault::new(format!("read the checkpoint record {}", path.display()), error));
+            }
         };
-        let damaged = || Fault::found("the checkpoint record is damaged");
+        let damaged = || Fault::found(format!("the checkpoint record {} is damaged; {CURE}", path.display()));
         let (sum, body) = bytes.split_at_checked(4).ok_or_else(damaged)?;
         if crc32c::crc32c(body).to_le_bytes() != sum {
             return Err(damaged());
         }
-        postcard::from_bytes(body).map_err(|e| Fault::new("decode the checkpoint record", e))
+        postcard::from_bytes(body).map_err(|_| damaged())
     }
 
     fn write(&self, path: &Path) -> Result<(), Fault> {
         let body = postcard::to_stdvec(self).map_err(|e| Fault::new("encode the checkpoint record", e))?;
         let bytes = [crc32c::crc32c(&body).to_le_bytes().as_slice(), &body].concat();
-        write_durably(path, &bytes).map_err(|e| Fault::new("write the checkpoint record", e))
+        write_durably(path, &bytes)
+            .map_err(|e| Fault::new(format!("write the checkpoint record {}", path.display()), e))
     }
 }
 
@@ -107,6 +119,7 @@ pub(crate) struct Host {
     pub(crate) halted: watch::Sender<Option<String>>,
     /// Index of the newest checkpoint.
     pub(crate) durable: watch::Sender<u64>,
+    pub(crate) counters: Counters,
     record: PathBuf,
     checkpoint: Mutex<Checkpoint>,
 }
@@ -127,6 +140,7 @@ impl Host {
             log: Mutex::new(None),
             halted: watch::Sender::new(None),
             durable: watch::Sender::new(checkpoint.index()),
+            counters: Counters::default(),
             record,
             checkpoint: Mutex::new(checkpoint),
         }))
@@ -137,17 +151,16 @@ impl Host {
     pub(crate) fn require_fit(&self, purged: u64, last: u64) -> Result<(), Fault> {
         let checkpoint = self.checkpoint();
         let durable = checkpoint.index();
-        let cure = "restore what is missing, or remove this node's data and join it anew";
         if last < durable && !checkpoint.installed {
             return Err(Fault::found(format!(
                 "the log ends at entry {last}, but the files were made from entries up to {durable}: a segment of \
-                 the log is missing or was cut; {cure}"
+                 the log is missing or was cut; {CURE}"
             )));
         }
         if purged > durable {
             return Err(Fault::found(format!(
                 "the log begins after entry {purged}, but the files are known to hold entries up to {durable} \
-                 only: the checkpoint record is missing or old; {cure}"
+                 only: the checkpoint record is missing or old; {CURE}"
             )));
         }
         Ok(())
@@ -191,6 +204,22 @@ impl Host {
             () = self.seen(index) => Ok(()),
             _ = halted.wait_for(Option::is_some) => Err(Fault::found("this replica has halted")),
         }
+    }
+
+    /// Makes what is applied durable, so that the next start need not apply it again; gives up after a while.
+    pub(crate) async fn last_checkpoint(&self, raft: &Engine) {
+        let applied = *self.applied.borrow();
+        let (mut durable, mut halted) = (self.durable.subscribe(), self.halted.subscribe());
+        if *durable.borrow() >= applied || raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        let made = async {
+            tokio::select! {
+                _ = durable.wait_for(|durable| *durable >= applied) => {}
+                _ = halted.wait_for(Option::is_some) => {}
+            }
+        };
+        let _ = timeout(LAST_CHECKPOINT, made).await;
     }
 
     fn give(&self, work: Work) -> Result<(), Fault> {
@@ -450,7 +479,10 @@ impl Host {
     fn run(&self, batch: Batch, unsettled: &mut Option<Unsettled>) -> bool {
         let Batch { entries, waiting, last, done } = batch;
         let count = entries.len();
+        let began = Instant::now();
         let applied = if count == 0 { Ok(Vec::new()) } else { self.machine.apply(entries) };
+        self.counters.applies.since(began);
+        self.counters.applied_entries.add(count as u64);
         let result = applied.and_then(|replies| {
             if replies.len() != count {
                 return Err(Fault::found(format!("apply answered {} of {count} entries", replies.len())));
@@ -459,8 +491,14 @@ impl Host {
             open.entries += count;
             open.last = last;
             for (responder, place) in waiting {
-                let reply = place.and_then(|at| replies.get(at)).cloned().unwrap_or_default();
-                responder.send(reply);
+                let reply = place.map(|at| replies.get(at).cloned().unwrap_or_default());
+                if reply.as_ref().is_some_and(Bytes::is_empty) {
+                    return Err(Fault::found(format!(
+                        "an entry up to {last} is new in the log, yet the files hold it already: the end of the log \
+                         is missing; {CURE}"
+                    )));
+                }
+                responder.send(reply.unwrap_or_default());
             }
             Ok(())
         });
@@ -519,6 +557,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.host.applied.send_replace(self.last_index());
+        self.host.counters.snapshot_installed();
         Ok(())
     }
 
@@ -553,8 +592,11 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         }
         let host = Arc::clone(&self.host);
         let made = self.host.beside_apply(move |machine| {
+            let began = Instant::now();
             machine.checkpoint()?;
-            host.record(fresh)
+            host.record(fresh)?;
+            host.counters.checkpoints.since(began);
+            Ok(())
         });
         made.await.map_err(|fault| self.host.halt(fault))?;
         let meta = SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() };

@@ -32,8 +32,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     contract::{Config, Fault, Grant, GroupId, JoinRequest, NodeId, Unavailable},
-    pki::{ALPN_JOIN, Authority, any_member, hex, provider, random_hex, root_store, sha256, unhex},
+    pki::{ALPN_JOIN, any_member, hex, provider, random_hex, root_store, sha256, unhex},
     replica::Core,
+    trust::Trust,
     types::Node,
     voters,
     wire::{
@@ -145,8 +146,8 @@ impl fmt::Display for ChangeError {
 impl std::error::Error for ChangeError {}
 
 /// The joiner's side. Saves the authority into the folder.
-pub(crate) async fn join(config: &Config, token: &Token) -> Result<Grant, JoinError> {
-    if Authority::exists(&config.folder) {
+pub(crate) async fn join(config: &Config, token: &Token, about: Vec<u8>) -> Result<Grant, JoinError> {
+    if Trust::exists(&config.folder) {
         return Err(JoinError::Refused("this node belongs to a cluster already".into()));
     }
     let request = JoinRequest {
@@ -155,16 +156,16 @@ pub(crate) async fn join(config: &Config, token: &Token) -> Result<Grant, JoinEr
         peer_address: config.peer_advertise.clone(),
         api_url: config.api_url.clone(),
         zone: config.zone.clone(),
+        about,
     };
     let mut why = "the token names no member".to_owned();
     for address in &token.addresses {
         match timeout(JOIN_ATTEMPT, ask(address, token, &request)).await {
             Ok(Ok(JoinAnswer::Welcome { authority, grant })) => {
-                if authority.fingerprint() != token.fingerprint {
-                    return Err(JoinError::Refused("the member sent another cluster's authority".into()));
-                }
-                authority.save(&config.folder)?;
-                return Ok(grant);
+                return enter(config, token, Trust::of(authority), grant);
+            }
+            Ok(Ok(JoinAnswer::WelcomeBetween { trust, grant })) => {
+                return enter(config, token, trust, grant);
             }
             Ok(Ok(JoinAnswer::Refused(reason))) => return Err(JoinError::Refused(reason)),
             Ok(Err(error)) => why = format!("{address}: {error}"),
@@ -172,6 +173,14 @@ pub(crate) async fn join(config: &Config, token: &Token) -> Result<Grant, JoinEr
         }
     }
     Err(JoinError::Unreachable(why))
+}
+
+fn enter(config: &Config, token: &Token, trust: Trust, grant: Grant) -> Result<Grant, JoinError> {
+    if trust.issuer().fingerprint() != token.fingerprint {
+        return Err(JoinError::Refused("the member sent another cluster's authority".into()));
+    }
+    trust.save(&config.folder)?;
+    Ok(grant)
 }
 
 async fn ask(address: &str, token: &Token, request: &JoinRequest) -> io::Result<JoinAnswer> {
@@ -223,7 +232,13 @@ async fn admit(core: &Core, request: JoinRequest) -> Result<JoinAnswer, String> 
     let learner = Change::AddLearner { node: request.node, about };
     let grant = core.application.admit(request).await?;
     core.change(learner, ADD_LEARNER).await.map_err(|e| e.to_string())?;
-    Ok(JoinAnswer::Welcome { authority: core.peers.authority().clone(), grant })
+    // Read after the node is a member: whoever waits for every member to trust an authority waits for this one.
+    let trust = core.peers.identity().trust.clone();
+    Ok(if trust.is_between() {
+        JoinAnswer::WelcomeBetween { trust, grant }
+    } else {
+        JoinAnswer::Welcome { authority: trust.issuer().clone(), grant }
+    })
 }
 
 /// Whether a joiner may have this id.
@@ -317,7 +332,11 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let authority = intermediates.iter().find(|shown| sha256(shown) == self.fingerprint);
         let authority = authority.ok_or_else(|| {
-            rustls::Error::General("the member is not of the cluster that the token names".into())
+            rustls::Error::General(
+                "the member is not of the cluster that the token names, or the cluster's authority was rotated \
+                 since the token was made: make a new one with `threatflow cluster token`"
+                    .into(),
+            )
         })?;
         let roots = Arc::new(root_store(authority.clone().into_owned())?);
         WebPkiServerVerifier::builder_with_provider(roots, provider())

@@ -2,19 +2,12 @@
 //!
 //! Every member holds the authority's key, because every member may admit the next one. So a node never
 //! stores its own certificate: it issues a fresh one whenever it starts and again every month, and the
-//! private key lives in memory only. What is on disk is `pki/authority`, one file, mode 0600.
+//! private key lives in memory only. What is on disk, and what is trusted, is `trust.rs`.
 //!
 //! What a certificate proves: it chains to this cluster's authority (made at bootstrap, unique), and its
 //! name `node-<id>.<cluster>.threatflow.internal` says which node holds it.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -22,11 +15,9 @@ use rcgen::{
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    RootCertStore,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
-    server::WebPkiClientVerifier,
-    version::TLS13,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,39 +46,51 @@ pub(crate) struct Authority {
     key: Vec<u8>,
 }
 
-/// What a node needs to speak and listen: both sides of mutual TLS 1.3.
-pub(crate) struct Tls {
-    pub(crate) server: Arc<ServerConfig>,
-    pub(crate) client: Arc<ClientConfig>,
+/// A certificate of this node.
+pub(crate) struct Issued {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: Vec<u8>,
+    pub(crate) expires_ms: u64,
 }
 
 impl Authority {
     /// Makes the authority of a new cluster.
     pub(crate) fn create() -> Result<Self, Fault> {
         let cluster = random_hex::<8>()?;
+        Self::named(cluster)
+    }
+
+    /// Makes the next authority of the same cluster.
+    pub(crate) fn successor(&self) -> Result<Self, Fault> {
+        Self::named(self.cluster.clone())
+    }
+
+    fn named(cluster: String) -> Result<Self, Fault> {
         let key = KeyPair::generate().map_err(|e| Fault::new("make the authority's key", e))?;
         let mut params = authority_params(&cluster)?;
-        (params.not_before, params.not_after) = lifetime(CA_DAYS);
+        (params.not_before, params.not_after, _) = lifetime(CA_DAYS);
         let certificate = params.self_signed(&key).map_err(|e| Fault::new("sign the authority", e))?;
         Ok(Self { cluster, certificate: certificate.der().to_vec(), key: key.serialize_der() })
     }
 
-    /// True when the folder holds an authority.
-    pub(crate) fn exists(folder: &Path) -> bool {
-        path(folder).exists()
+    /// Reads what [`Authority::to_bytes`] wrote.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+        postcard::from_bytes(bytes).map_err(|e| Fault::new("decode the cluster's authority", e))
     }
 
-    /// Reads the authority a bootstrap or join has saved.
-    pub(crate) fn load(folder: &Path) -> Result<Self, Fault> {
-        let path = path(folder);
-        let bytes = fs::read(&path).map_err(|e| Fault::new("read the cluster's authority", e))?;
-        postcard::from_bytes(&bytes).map_err(|e| Fault::new("decode the cluster's authority", e))
+    /// With its key: to be sealed, or written where only this node reads.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, Fault> {
+        postcard::to_stdvec(self).map_err(|e| Fault::new("encode the authority", e))
     }
 
-    /// Saves the authority, crash-safely and readable by the owner only.
-    pub(crate) fn save(&self, folder: &Path) -> Result<(), Fault> {
-        let bytes = postcard::to_stdvec(self).map_err(|e| Fault::new("encode the authority", e))?;
-        write_durably(&path(folder), &bytes).map_err(|e| Fault::new("save the authority", e))
+    /// Its certificate (DER).
+    pub(crate) fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// When its certificate ends.
+    pub(crate) fn expires_ms(&self) -> Option<u64> {
+        not_after_ms(&self.certificate)
     }
 
     /// SHA-256 of the authority's certificate: what a token pins.
@@ -100,35 +103,12 @@ impl Authority {
         &self.cluster
     }
 
-    /// Issues a certificate to this node and makes both TLS configurations with it.
-    pub(crate) fn issue(&self, node: NodeId) -> Result<Tls, Fault> {
+    /// Issues a certificate to this node: its chain, its key, and when it ends.
+    pub(crate) fn issue(&self, node: NodeId) -> Result<Issued, Fault> {
         let key = KeyPair::generate().map_err(|e| Fault::new("make a node key", e))?;
-        let certificate = self.sign(node, &key)?;
+        let (certificate, expires_ms) = self.sign(node, &key)?;
         let chain = vec![certificate, CertificateDer::from(self.certificate.clone())];
-        let private = key.serialize_der();
-        let roots = Arc::new(self.roots()?);
-        let tls = |e: rustls::Error| Fault::new("configure TLS", e);
-
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
-            .allow_unauthenticated() // a joiner has none yet; server.rs lets it do nothing but join
-            .build()
-            .map_err(|e| Fault::new("configure TLS", e))?;
-        let mut server = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13])
-            .map_err(tls)?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain.clone(), private_der(&private)?)
-            .map_err(tls)?;
-        server.alpn_protocols = vec![ALPN_PEER.to_vec(), ALPN_JOIN.to_vec()];
-
-        let mut client = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13])
-            .map_err(tls)?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, private_der(&private)?)
-            .map_err(tls)?;
-        client.alpn_protocols = vec![ALPN_PEER.to_vec()];
-        Ok(Tls { server: Arc::new(server), client: Arc::new(client) })
+        Ok(Issued { chain, key: key.serialize_der(), expires_ms })
     }
 
     /// The name the certificate of `node` proves.
@@ -140,12 +120,7 @@ impl Authority {
         format!("node-{node}.{}.threatflow.internal", self.cluster)
     }
 
-    fn roots(&self) -> Result<RootCertStore, Fault> {
-        root_store(CertificateDer::from(self.certificate.clone()))
-            .map_err(|e| Fault::new("trust the cluster's authority", e))
-    }
-
-    fn sign(&self, node: NodeId, key: &KeyPair) -> Result<CertificateDer<'static>, Fault> {
+    fn sign(&self, node: NodeId, key: &KeyPair) -> Result<(CertificateDer<'static>, u64), Fault> {
         let broken = |e: rcgen::Error| Fault::new("issue a node certificate", e);
         let mut params =
             CertificateParams::new(vec![self.host_of(node), ANY_MEMBER.to_owned()]).map_err(broken)?;
@@ -153,11 +128,12 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        (params.not_before, params.not_after) = lifetime(NODE_DAYS);
+        let expires_ms;
+        (params.not_before, params.not_after, expires_ms) = lifetime(NODE_DAYS);
         let signer = KeyPair::try_from(self.key.as_slice()).map_err(broken)?;
         let issuer = Issuer::new(authority_params(&self.cluster)?, signer);
         let certificate = params.signed_by(key, &issuer).map_err(broken)?;
-        Ok(certificate.der().clone())
+        Ok((certificate.der().clone(), expires_ms))
     }
 }
 
@@ -221,11 +197,7 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-fn path(folder: &Path) -> PathBuf {
-    folder.join("pki").join("authority")
-}
-
-fn private_der(key: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
+pub(crate) fn private_der(key: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
     PrivateKeyDer::try_from(key.to_vec()).map_err(Fault::found)
 }
 
@@ -238,18 +210,78 @@ fn authority_params(cluster: &str) -> Result<CertificateParams, Fault> {
     Ok(params)
 }
 
-/// From yesterday (clocks differ) for so many days.
-fn lifetime<T>(days: u64) -> (T, T)
+/// From yesterday (clocks differ) for so many days; and the end in milliseconds since the epoch.
+fn lifetime<T>(days: u64) -> (T, T, u64)
 where
     T: From<std::time::SystemTime>,
 {
     let now = std::time::UNIX_EPOCH + Duration::from_millis(system_ms());
-    (T::from(now - Duration::from_secs(DAY_S)), T::from(now + Duration::from_secs(days * DAY_S)))
+    let lasts = Duration::from_secs(days * DAY_S);
+    let end_ms = system_ms().saturating_add(days * DAY_S * 1_000);
+    (T::from(now - Duration::from_secs(DAY_S)), T::from(now + lasts), end_ms)
+}
+
+/// The end of a certificate's validity: its two times stand side by side, UTCTime or GeneralizedTime
+/// (RFC 5280, 4.1.2.5). Only for certificates of our own making.
+fn not_after_ms(certificate: &[u8]) -> Option<u64> {
+    (0..certificate.len()).find_map(|at| {
+        let (_, rest) = time_at(certificate.get(at..)?)?;
+        time_at(rest).map(|(end_ms, _)| end_ms)
+    })
+}
+
+/// Reads an ASN.1 time: milliseconds since the epoch, and what stands behind it.
+fn time_at(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = match bytes.get(..2)? {
+        [0x17, 13] => 13,
+        [0x18, 15] => 15,
+        _ => return None,
+    };
+    let text = std::str::from_utf8(bytes.get(2..2 + digits)?).ok()?.strip_suffix('Z')?;
+    let (year, rest) = text.split_at_checked(digits - 11)?;
+    let mut parts = [0_u64; 5];
+    for (at, part) in parts.iter_mut().enumerate() {
+        *part = rest.get(at * 2..at * 2 + 2)?.parse().ok()?;
+    }
+    let [month, day, hour, minute, second] = parts;
+    let year: u64 = year.parse().ok()?;
+    let year = if digits == 15 { year } else { year + if year < 50 { 2_000 } else { 1_900 } };
+    let days = days_to(year, month, day)?;
+    Some((((days * 24 + hour) * 60 + minute) * 60_000 + second * 1_000, bytes.get(2 + digits..)?))
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar.
+fn days_to(year: u64, month: u64, day: u64) -> Option<u64> {
+    const BEFORE: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+    let leaps = |year: u64| year / 4 - year / 100 + year / 400;
+    let leap_day = month > 2 && leaps(year) > leaps(year.checked_sub(1)?);
+    let before = BEFORE.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
+    let years = year.checked_sub(1970)? * 365 + leaps(year - 1).checked_sub(leaps(1969))?;
+    Some(years + before + u64::from(leap_day) + day.checked_sub(1)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{hex, unhex};
+    #![allow(clippy::unwrap_used)]
+
+    use super::{Authority, CA_DAYS, DAY_S, days_to, hex, not_after_ms, unhex};
+    use crate::clock::system_ms;
+
+    #[test]
+    fn an_authority_knows_its_own_end() {
+        let ends_ms = Authority::create().unwrap().expires_ms().unwrap();
+        let due_ms = system_ms() + CA_DAYS * DAY_S * 1_000;
+        assert!(due_ms.abs_diff(ends_ms) < 60_000, "{due_ms} {ends_ms}");
+        assert_eq!(not_after_ms(b"no certificate"), None);
+    }
+
+    #[test]
+    fn days_are_counted_over_leap_years() {
+        assert_eq!(days_to(1970, 1, 1), Some(0));
+        assert_eq!(days_to(2000, 3, 1), Some(11_017));
+        assert_eq!(days_to(2024, 2, 29), Some(19_782));
+        assert_eq!(days_to(2100, 3, 1), Some(47_541));
+    }
 
     #[test]
     fn hexadecimal_reads_back_and_refuses_what_is_not() {

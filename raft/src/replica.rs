@@ -11,27 +11,30 @@ use std::{
 use bytes::Bytes;
 use futures_util::FutureExt;
 use openraft::{
-    Raft, ReadPolicy, ServerState, errors::ClientWriteError, impls::ProgressResponder,
+    Raft, ReadPolicy, errors::ClientWriteError, impls::ProgressResponder,
     raft::linearizable_read::LinearizerOption,
 };
 use tokio::{
     net::TcpListener,
     task::unconstrained,
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
     contract::{Application, Committed, Config, Fault, Grant, GroupId, Machine, NodeId, Unavailable},
+    figures::Figures,
     freshness::Freshness,
+    house::{engine_config, keep_house, watch_engine},
+    lag::Ends,
     log::LogStore,
     machine::{Host, StateMachine},
     membership::{self, ChangeError, JoinError, Token},
-    pki::{Authority, RENEW_EVERY},
+    pki::Authority,
     snapshot::{Receiver, Shipper},
     status::{self, Status},
-    tuning,
+    trust::Trust,
     types::{Node, Stamped, TypeConfig, Vote},
-    voters::{self, Steady},
+    voters::Steady,
     watch,
     wire::{
         Attempt, CallError, Change, Changed, Propose,
@@ -48,7 +51,6 @@ pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
 
 /// Between two attempts while nobody leads, unless the leadership changes sooner.
 const PAUSE: Duration = Duration::from_millis(25);
-const PROMOTE_EVERY: Duration = Duration::from_millis(200);
 const FOUNDING: Duration = Duration::from_secs(10);
 const HAND_OVER: Duration = Duration::from_millis(1_500);
 
@@ -87,6 +89,7 @@ pub(crate) struct Core {
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) freshness: Freshness,
     pub(crate) steady: Steady,
+    pub(crate) ends: Ends,
     /// Held from taking a stamp to queueing the entry, so stamps rise in log order.
     order: Mutex<()>,
     pub(crate) stopping: watch::Sender<bool>,
@@ -95,7 +98,7 @@ pub(crate) struct Core {
 impl Replica {
     /// True when the folder holds the identity of a member: [`Replica::start`] needs no token.
     pub fn exists(folder: &Path) -> bool {
-        Authority::exists(folder)
+        Trust::exists(folder)
     }
 
     /// Makes a cluster: its authority, and a membership of this node alone. Then as [`Replica::start`].
@@ -104,10 +107,10 @@ impl Replica {
         machine: Arc<dyn Machine>,
         application: Arc<dyn Application>,
     ) -> Result<Self, Fault> {
-        if Authority::exists(&config.folder) {
+        if Trust::exists(&config.folder) {
             return Err(Fault::found("this folder belongs to a cluster already"));
         }
-        Authority::create()?.save(&config.folder)?;
+        Trust::of(Authority::create()?).save(&config.folder)?;
         let folder = config.folder.clone();
         let started = Self::start(config, machine, application).await;
         let replica = started.inspect_err(|_| membership::forget(&folder))?;
@@ -130,9 +133,9 @@ impl Replica {
     }
 
     /// Joins a cluster: asks a member, saves the authority it sends, answers the grant. Call
-    /// [`Replica::start`] next.
-    pub async fn join(config: &Config, token: &Token) -> Result<Grant, JoinError> {
-        membership::join(config, token).await
+    /// [`Replica::start`] next. `about` is for the application of the member that is asked.
+    pub async fn join(config: &Config, token: &Token, about: Vec<u8>) -> Result<Grant, JoinError> {
+        membership::join(config, token, about).await
     }
 
     /// Starts a member: listens to peers, applies what is committed and not yet in the files, takes part.
@@ -145,7 +148,7 @@ impl Replica {
             return Err(Fault::found("proposals would be larger than a frame between peers"));
         }
         let group = GroupId::MAIN;
-        let peers = Peers::new(config.node, group, Authority::load(&config.folder)?)?;
+        let peers = Peers::new(config.node, group, Trust::load(&config.folder)?)?;
         let listener = TcpListener::bind(config.peer_listen)
             .await
             .map_err(|e| Fault::new(format!("listen for peers on {}", config.peer_listen), e))?;
@@ -171,7 +174,7 @@ impl Replica {
         host.require_fit(purged, last)?;
         *host.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log.clone());
         let network = Network { peers: Arc::clone(&peers), shipper };
-        let engine = Arc::new(tuning::engine(&config)?);
+        let engine = Arc::new(engine_config(&config)?);
         let state = StateMachine::start(Arc::clone(&host))?;
         let raft = Raft::new(config.node, engine, network, log.clone(), state)
             .await
@@ -187,6 +190,7 @@ impl Replica {
             leadership: watch::Sender::new(Leadership::NoLeader),
             freshness: Freshness::new(),
             steady: Steady::default(),
+            ends: Ends::default(),
             order: Mutex::new(()),
             stopping: watch::Sender::new(false),
         });
@@ -201,6 +205,12 @@ impl Replica {
     /// It is written at least once, if at all: after a change of leader it may be proposed again, so the
     /// machine recognizes repeated bodies by an id of its own.
     pub async fn propose(&self, body: Bytes, within: Duration) -> Result<Committed, Unavailable> {
+        let outcome = self.put_forward(body, within).await;
+        self.core.host.counters.proposed(&outcome);
+        outcome
+    }
+
+    async fn put_forward(&self, body: Bytes, within: Duration) -> Result<Committed, Unavailable> {
         let core = &self.core;
         if body.len() > core.config.proposal_bytes_max {
             return Err(Unavailable::TooLarge);
@@ -288,6 +298,11 @@ impl Replica {
         self.core.leadership.subscribe()
     }
 
+    /// What this replica has done since it started.
+    pub fn figures(&self) -> Figures {
+        self.core.host.counters.read()
+    }
+
     /// This replica and what it knows of the group.
     pub fn status(&self) -> Status {
         status::of(&self.core)
@@ -362,19 +377,28 @@ impl Replica {
         let own = self.core.config.peer_advertise.clone(); // first: the member that is asked for a token is up
         let others = nodes.map(|(_, node)| node.peer_address.clone()).filter(|address| *address != own);
         let addresses = std::iter::once(own.clone()).chain(others).collect();
-        Token::new(addresses, self.core.peers.authority().fingerprint())
+        Token::new(addresses, self.core.peers.identity().trust.issuer().fingerprint())
+    }
+
+    /// Hands the leadership over if this node leads and another one can: before it drains and stops, so that nobody
+    /// waits for an election.
+    pub async fn hand_over(&self) {
+        let core = &self.core;
+        if core.leads()
+            && core.running().is_ok()
+            && let Some(heir) = core.heir()
+            && let Err(error) = self.transfer_leadership(heir, HAND_OVER).await
+        {
+            tracing::warn!(heir, %error, "the leadership was not handed over");
+        }
     }
 
     /// Stops this replica: hands the leadership over if it leads, then takes no further part.
     pub async fn stop(&self) {
         let core = &self.core;
-        if core.leads()
-            && core.running().is_ok()
-            && let Some(heir) = core.heir()
-        {
-            let _ = self.transfer_leadership(heir, HAND_OVER).await;
-        }
+        self.hand_over().await;
         core.stopping.send_replace(true);
+        core.host.last_checkpoint(&core.raft).await;
         if core.raft.shutdown().await.is_err() {
             tracing::warn!("the consensus engine did not end cleanly");
         }
@@ -407,14 +431,6 @@ impl Core {
         Ok(())
     }
 
-    /// The voter that has the most of the log.
-    pub(crate) fn heir(&self) -> Option<NodeId> {
-        let metrics = self.metrics();
-        let replication = metrics.replication?;
-        let others = metrics.membership_config.voter_ids().filter(|voter| *voter != self.config.node);
-        others.max_by_key(|voter| replication.get(voter).copied().flatten())
-    }
-
     fn link(&self, node: NodeId) -> Option<Link> {
         let metrics = self.metrics();
         let known = metrics.membership_config.get_node(&node)?;
@@ -433,11 +449,12 @@ impl Core {
             Leadership::Follower { leader } => {
                 let Some(link) = self.link(leader) else { return Ok(Attempt::NotWritten) };
                 let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-                let asked = link.call(kind::PROPOSE, &Propose { within_ms, body }, within).await;
-                Ok(asked.unwrap_or_else(|error| match error {
-                    CallError::Unsent(_) => Attempt::NotWritten,
-                    CallError::Lost(_) | CallError::Refused(_) => Attempt::Unknown,
-                }))
+                let asked = Propose { within_ms, body };
+                Ok(match self.while_leads(leader, link.call(kind::PROPOSE, &asked, within)).await {
+                    Some(Ok(attempt)) => attempt,
+                    Some(Err(CallError::Unsent(_))) => Attempt::NotWritten,
+                    Some(Err(CallError::Lost(_) | CallError::Refused(_))) | None => Attempt::Unknown,
+                })
             }
         }
     }
@@ -481,9 +498,18 @@ impl Core {
             Leadership::Leader { .. } => self.read_index(within).await,
             Leadership::Follower { leader } => {
                 let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-                let asked = self.link(leader)?.call(kind::READ_INDEX, &within_ms, within).await;
-                asked.unwrap_or(None)
+                let link = self.link(leader)?;
+                self.while_leads(leader, link.call(kind::READ_INDEX, &within_ms, within)).await?.ok()?
             }
+        }
+    }
+
+    /// What a leader answers; nothing once it is known to lead no more: a leader cut off or frozen is silent.
+    async fn while_leads<T>(&self, leader: NodeId, answer: impl Future<Output = T>) -> Option<T> {
+        let mut leadership = self.leadership.subscribe();
+        tokio::select! {
+            answer = answer => Some(answer),
+            _ = leadership.wait_for(|now| *now != Leadership::Follower { leader }) => None,
         }
     }
 
@@ -516,70 +542,4 @@ impl Core {
             let _ = timeout_at(until.min(Instant::now() + PAUSE), leadership.changed()).await;
         }
     }
-}
-
-/// Publishes the leadership, and notices when the engine ends by a fault.
-async fn watch_engine(core: Arc<Core>) {
-    use openraft::async_runtime::watch::WatchReceiver;
-    let mut server = core.raft.server_metrics();
-    loop {
-        let now = {
-            let seen = server.borrow_watched();
-            match seen.current_leader {
-                Some(leader) if leader == core.config.node && seen.state == ServerState::Leader => {
-                    Leadership::Leader { term: seen.vote.leader_id.term }
-                }
-                Some(leader) if leader != core.config.node => Leadership::Follower { leader },
-                _ => Leadership::NoLeader,
-            }
-        };
-        let now = if core.host.halted.borrow().is_some() { Leadership::NoLeader } else { now };
-        core.leadership.send_if_modified(|known| std::mem::replace(known, now) != now);
-        if server.changed().await.is_err() {
-            break;
-        }
-    }
-    core.leadership.send_replace(Leadership::NoLeader);
-    if !*core.stopping.borrow() {
-        let why = match core.metrics().running_state {
-            Err(error) => error.to_string(),
-            Ok(()) => "it ended".into(),
-        };
-        core.host.halt(Fault::new("run the consensus engine", why));
-    }
-}
-
-/// What recurs: checkpoints, promotion of learners, a fresh certificate.
-async fn keep_house(core: Arc<Core>) {
-    let every = |time| {
-        let mut ticks = interval(time);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks
-    };
-    let mut checkpoints = every(core.config.checkpoint_every.max(Duration::from_millis(10)));
-    let (mut promotions, mut renewals) = (every(PROMOTE_EVERY), every(RENEW_EVERY));
-    let mut stopping = core.stopping.subscribe();
-    renewals.tick().await; // the first comes at once, and start has just issued one
-    loop {
-        tokio::select! {
-            biased;
-            () = until_stop(&mut stopping) => return,
-            _ = checkpoints.tick() => {
-                if *core.host.applied.borrow() > *core.host.durable.borrow()
-                    && core.raft.trigger().snapshot().await.is_err()
-                {
-                    return; // the engine has ended; `watch_engine` says why
-                }
-            }
-            _ = promotions.tick() => voters::autopilot(&core).await,
-            _ = renewals.tick() => if let Err(fault) = core.peers.renew() {
-                tracing::error!(%fault, "no fresh certificate could be made");
-            },
-        }
-    }
-}
-
-/// Waits until the replica stops.
-pub(crate) async fn until_stop(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }

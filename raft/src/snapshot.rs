@@ -119,7 +119,9 @@ impl Shipper {
             let temporary = Temporary(self.folder.join(format!("{transfer}-{place}")));
             self.ship_file(link, transfer, name, &temporary.0).await?;
         }
-        link.call(kind::SNAPSHOT_COMMIT, &transfer, INSTALL_TIMEOUT).await
+        let vote = link.call(kind::SNAPSHOT_COMMIT, &transfer, INSTALL_TIMEOUT).await?;
+        self.host.counters.snapshot_sent();
+        Ok(vote)
     }
 
     async fn ship_file(&self, link: &Link, transfer: u64, name: String, to: &Path) -> Result<(), CallError> {
@@ -141,6 +143,7 @@ impl Shipper {
             let length = part.len() as u64;
             let piece = Piece::Part { transfer, file: file.clone(), offset, bytes: part, sha256 };
             let () = link.call(kind::SNAPSHOT_PIECE, &piece, PART_TIMEOUT).await?;
+            self.host.counters.snapshot_bytes_sent.add(length);
             if last {
                 return Ok(());
             }
@@ -244,6 +247,9 @@ impl Receiver {
 
     /// Takes a piece of the present transfer.
     pub(crate) async fn piece(&self, piece: Piece) -> Result<(), Fault> {
+        if let Piece::Part { bytes, .. } = &piece {
+            self.host.counters.snapshot_bytes_received.add(bytes.len() as u64);
+        }
         let mut current = self.current.lock().await;
         let Some(mut incoming) = current.take() else { return Err(Fault::found("no transfer is open")) };
         // Not put back after an error: a transfer that went wrong is over, the leader starts another.
@@ -323,7 +329,7 @@ impl Incoming {
 }
 
 /// The name as a path below a folder, or nothing if it would lead out of it.
-fn relative(name: &str) -> Option<&Path> {
+pub(crate) fn relative(name: &str) -> Option<&Path> {
     let path = Path::new(name);
     let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
     (inside && !name.is_empty()).then_some(path)

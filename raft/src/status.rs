@@ -1,6 +1,9 @@
 //! What a replica says about itself: roles, lag, health.
 
+use std::time::Duration;
+
 use openraft::Instant as _;
+use tokio::time::Instant;
 use serde::Serialize;
 
 use crate::{
@@ -8,6 +11,7 @@ use crate::{
     contract::NodeId,
     log::LogStats,
     replica::{Core, Leadership},
+    rotation::{Certificates, certificates},
     voters,
 };
 
@@ -16,6 +20,8 @@ use crate::{
 pub struct Status {
     /// This node.
     pub node: NodeId,
+    /// When it said so, milliseconds since the epoch.
+    pub at_ms: u64,
     /// The cluster's random name, made at bootstrap.
     pub cluster: String,
     /// `leader`, `follower`, `candidate`, `learner`, or `halted`.
@@ -42,8 +48,13 @@ pub struct Status {
     pub checkpoint_age_ms: Option<u64>,
     /// Entries up to here are gone from the log.
     pub purged_index: u64,
+    /// Milliseconds since a snapshot was last brought to a follower or installed here; absent when none was since
+    /// the start.
+    pub snapshot_age_ms: Option<u64>,
     /// The log on disk.
     pub log: LogStats,
+    /// What this node shows to its peers, and whom it trusts.
+    pub certificates: Certificates,
 }
 
 /// A node of the group.
@@ -65,6 +76,9 @@ pub struct Member {
     pub matched_index: Option<u64>,
     /// Entries it lacks. Known to the leader only.
     pub lag: Option<u64>,
+    /// Milliseconds for which it has lacked the first of them: 0 when it lacks none, exact to 200 ms. Known to the
+    /// leader only.
+    pub lag_ms: Option<u64>,
     /// Milliseconds since it last answered. Known to the leader only.
     pub last_ack_ms: Option<u64>,
 }
@@ -85,7 +99,8 @@ pub(crate) fn of(core: &Core) -> Status {
     };
     Status {
         node: core.config.node,
-        cluster: core.peers.authority().cluster().to_owned(),
+        at_ms: system_ms(),
+        cluster: core.peers.identity().trust.issuer().cluster().to_owned(),
         role,
         term: metrics.current_term,
         leader: match leadership {
@@ -103,8 +118,18 @@ pub(crate) fn of(core: &Core) -> Status {
         checkpoint_index: checkpoint.index(),
         checkpoint_age_ms: checkpoint.last.map(|_| system_ms().saturating_sub(checkpoint.at_ms)),
         purged_index: metrics.purged.map_or(0, |purged| purged.index),
+        snapshot_age_ms: age_ms(core.host.counters.read().snapshot_at_ms),
         log: core.log.stats(),
+        certificates: certificates(core),
     }
+}
+
+fn age_ms(at_ms: u64) -> Option<u64> {
+    (at_ms > 0).then(|| system_ms().saturating_sub(at_ms))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn members(core: &Core, metrics: &crate::replica::Metrics, last_index: u64) -> Vec<Member> {
@@ -115,7 +140,7 @@ fn members(core: &Core, metrics: &crate::replica::Metrics, last_index: u64) -> V
         let matched = metrics.replication.as_ref().and_then(|all| all.get(&node));
         let matched_index = matched.map(|matched| matched.as_ref().map_or(0, |matched| matched.index));
         let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&node)).and_then(Option::as_ref);
-        let heard_ms = heard.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let heard_ms = heard.map(|at| millis(at.elapsed()));
         Member {
             node,
             voter: voters.contains(&node),
@@ -125,6 +150,7 @@ fn members(core: &Core, metrics: &crate::replica::Metrics, last_index: u64) -> V
             api_url: about.api_url.clone(),
             matched_index,
             lag: matched_index.map(|matched| last_index.saturating_sub(matched)),
+            lag_ms: matched_index.map(|matched| millis(core.ends.behind(Instant::now(), matched))),
             last_ack_ms: if own { Some(0) } else { heard_ms },
         }
     };

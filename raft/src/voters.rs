@@ -45,6 +45,16 @@ impl Steady {
     }
 }
 
+impl Core {
+    /// The voter that has the most of the log.
+    pub(crate) fn heir(&self) -> Option<NodeId> {
+        let metrics = self.metrics();
+        let replication = metrics.replication?;
+        let others = metrics.membership_config.voter_ids().filter(|voter| *voter != self.config.node);
+        others.max_by_key(|voter| replication.get(voter).copied().flatten())
+    }
+}
+
 fn voters(metrics: &Metrics) -> BTreeSet<NodeId> {
     metrics.membership_config.membership().voter_ids().collect()
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::pedantic, unreachable_pub, clippy::disallowed_methods)] // tests may wait
 
+mod authority;
 mod changes;
 mod model;
 
@@ -39,8 +40,8 @@ fn a_spent_token_and_a_strange_fingerprint_are_refused() {
     let cluster = Cluster::of(1, plain);
     let token = cluster.token();
     let config = cluster.config(2);
-    cluster.wait(Replica::join(&config, &token)).unwrap();
-    let refused = cluster.wait(Replica::join(&cluster.config(3), &token));
+    cluster.wait(Replica::join(&config, &token, Vec::new())).unwrap();
+    let refused = cluster.wait(Replica::join(&cluster.config(3), &token, Vec::new()));
     assert!(matches!(refused, Err(JoinError::Refused(_))), "{refused:?}", refused = refused.err());
 
     let other = Cluster::of(1, plain);
@@ -51,7 +52,8 @@ fn a_spent_token_and_a_strange_fingerprint_are_refused() {
     let hex = |s: &str| s.bytes().map(|b| format!("{b:02x}")).collect::<String>();
     let swapped = text.replace(&hex(&other.nodes[&1].config.peer_advertise), &hex(&ours));
     assert_ne!(swapped, text);
-    let refused = cluster.wait(Replica::join(&cluster.config(3), &swapped.parse::<Token>().unwrap()));
+    let refused =
+        cluster.wait(Replica::join(&cluster.config(3), &swapped.parse::<Token>().unwrap(), Vec::new()));
     assert!(matches!(refused, Err(JoinError::Unreachable(_))), "{refused:?}", refused = refused.err());
 }
 
@@ -60,7 +62,7 @@ fn a_voter_s_id_is_not_given_away() {
     let cluster = Cluster::of(1, plain);
     let mut config = cluster.config(1);
     config.folder = config.folder.join("thief");
-    let refused = cluster.wait(Replica::join(&config, &cluster.token()));
+    let refused = cluster.wait(Replica::join(&config, &cluster.token(), Vec::new()));
     assert!(matches!(refused, Err(JoinError::Refused(_))));
 }
 

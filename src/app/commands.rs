@@ -3,8 +3,8 @@
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    cluster::{Apply, Command, ForgetSent, Kind, PruneReplies, Trail},
-    features::{access, identity, intel, membership, organizations, quotas},
+    cluster::{Apply, Command, ForgetSent, Kind, PruneReplies, RaiseFile, Rehearse, Trail},
+    features::{access, identity, intel, keys, membership, organizations, quotas},
     kernel::Fault,
     store::Stop,
 };
@@ -15,6 +15,8 @@ pub struct Entry {
     pub kind: Kind,
     /// Whether it leaves an audit event.
     pub trail: Trail,
+    /// The level it came with.
+    pub since: u32,
     /// Decodes a body, asks whether the actor may, and applies it.
     pub run: fn(&mut Apply<'_>, &str) -> Result<Box<RawValue>, Stop>,
 }
@@ -23,6 +25,8 @@ pub struct Entry {
 pub const COMMANDS: &[Entry] = &[
     entry::<PruneReplies>(),
     entry::<ForgetSent>(),
+    entry::<RaiseFile>(),
+    entry::<Rehearse>(),
     entry::<quotas::ReportUsage>(),
     entry::<quotas::MeasureStorage>(),
     entry::<quotas::LeaseCalls>(),
@@ -34,6 +38,9 @@ pub const COMMANDS: &[Entry] = &[
     entry::<organizations::Update>(),
     entry::<organizations::ChangePlan>(),
     entry::<organizations::Project>(),
+    entry::<organizations::Erase>(),
+    entry::<organizations::Destroy>(),
+    entry::<organizations::Orphan>(),
     entry::<identity::CreateUser>(),
     entry::<identity::OpenSession>(),
     entry::<identity::RefuseLogin>(),
@@ -44,6 +51,14 @@ pub const COMMANDS: &[Entry] = &[
     entry::<membership::MintToken>(),
     entry::<membership::SpendToken>(),
     entry::<membership::RequestChange>(),
+    entry::<membership::Reseal>(),
+    entry::<keys::Rotate>(),
+    entry::<keys::Advance>(),
+    entry::<keys::Rekey>(),
+    entry::<membership::RotateAuthority>(),
+    entry::<membership::TurnAuthority>(),
+    entry::<membership::RequestCertificates>(),
+    entry::<membership::RaiseLevel>(),
 ];
 
 /// Finds a command by the name and version that stand in the log.
@@ -52,7 +67,7 @@ pub fn find(name: &str, version: u32) -> Option<&'static Entry> {
 }
 
 const fn entry<C: Command>() -> Entry {
-    Entry { kind: C::KIND, trail: C::TRAIL, run: run::<C> }
+    Entry { kind: C::KIND, trail: C::TRAIL, since: C::SINCE, run: run::<C> }
 }
 
 fn run<C: Command>(cx: &mut Apply<'_>, body: &str) -> Result<Box<RawValue>, Stop> {

@@ -7,10 +7,13 @@ use serde_json::value::RawValue;
 
 use super::commands;
 use crate::{
-    cluster::{Apply, Envelope, Note, Outcome, Remembered, Sent, Trail, recall, remember, store_sent},
+    cluster::{
+        Apply, Command, Envelope, ForgetSent, Left, Outcome, Remembered, Trail, pending_since, recall,
+        remember, store_sent,
+    },
     features::audit::{self, Attempt},
-    kernel::{Fault, Millis, OrgId, OutboxId, Refusal, from_hex},
-    store::{Stop, Store, Writer, Writers},
+    kernel::{Fault, Millis, OrgId, Refusal, from_hex},
+    store::{LEVEL, SealedEntry, Stop, Store, VERSION, WrappedKey, Writer, Writers, unknown_level},
 };
 
 /// What became of an entry.
@@ -19,6 +22,16 @@ pub struct Dispatched {
     pub reply: Vec<u8>,
     /// The file whose outbox it filled.
     pub sent_from: Option<OrgId>,
+    /// The file is to go.
+    destroyed: bool,
+    /// A data key that the file is to have from now on, and its number.
+    next_key: Option<(u32, WrappedKey)>,
+}
+
+impl Dispatched {
+    fn with(reply: Vec<u8>) -> Self {
+        Self { reply, sent_from: None, destroyed: false, next_key: None }
+    }
 }
 
 /// Applies the entry at `index` with the leader's stamp `at`. Leaves the file's transaction open.
@@ -29,23 +42,62 @@ pub fn dispatch(
     at: Millis,
     body: &[u8],
 ) -> Result<Dispatched, Fault> {
-    let envelope: Envelope = serde_json::from_slice(body)
-        .map_err(|error| Fault::new(format!("decode the envelope of entry {index}"), error))?;
-    let file = envelope.organization;
-    let Some(writer) = writers.begin(store, file, envelope.create.as_ref())? else {
-        return answered(Outcome::refused(Refusal::NotFound))
-            .map_err(|stop| halted(index, &envelope.kind, stop));
+    let unread =
+        || Fault::found(format!("entry {index} is of a form that this binary does not know; upgrade it"));
+    let sealed = SealedEntry::parse(body).ok_or_else(unread)?;
+    let file = sealed.file;
+    let Some(writer) = writers.begin(store, file, sealed.brings.as_ref().map(|key| (index, key)))? else {
+        return answered(Outcome::refused(Refusal::NotFound)).map_err(|stop| halted(index, "sealed", stop));
     };
     if index <= writer.state().mark {
-        // Applied before a crash; whoever waited for it is gone.
-        return Ok(Dispatched { reply: Vec::new(), sent_from: None });
+        // Applied before a crash; whoever waited for it is gone, and so is the note that it had something to send.
+        let sent_from = store.is_sending(file).then_some(file);
+        return Ok(Dispatched { sent_from, ..Dispatched::with(Vec::new()) });
     }
-    writer.raise(file, envelope.level)?;
+    if !store.is_current(&sealed, index)? {
+        writer.advance(index, writer.state().at);
+        return answered(Outcome::refused(Refusal::KeyChanged)).map_err(|stop| halted(index, "sealed", stop));
+    }
+    let envelope = read(store, &sealed).map_err(|fault| Fault::new(format!("open entry {index}"), fault))?;
+    // Of the file too: it may have come from a node that knows more.
+    let level = envelope.level.max(writer.state().level);
+    if level > LEVEL {
+        return Err(unknown_level(level, None));
+    }
+    // The system file is raised by the command that says so, and by nothing else.
+    if !file.is_system() || writer.state().mark == 0 {
+        writer.raise(file, envelope.level)?;
+    }
     let at = at.max(writer.state().at);
-    let dispatched =
+    let (dispatched, raised) =
         apply(writer, &envelope, index, at).map_err(|stop| halted(index, &envelope.kind, stop))?;
+    if dispatched.sent_from.is_some() {
+        writer.set_sending(true);
+    } else if envelope.kind == ForgetSent::KIND.name {
+        writer.set_sending(pending_since(writer.connection(), Millis(i64::MAX))?);
+    }
+    if let Some((number, key)) = &dispatched.next_key {
+        store.take_next_key(file, index, *number, key)?;
+    }
+    if dispatched.destroyed {
+        writers.destroy(store, file)?;
+        return Ok(dispatched);
+    }
+    if let Some(level) = raised {
+        writer.raise(file, level)?;
+    }
     writer.advance(index, at);
     Ok(dispatched)
+}
+
+fn read(store: &Store, sealed: &SealedEntry<'_>) -> Result<Envelope, Fault> {
+    let plain = store.open_entry(sealed)?;
+    let envelope: Envelope =
+        serde_json::from_slice(&plain).map_err(|error| Fault::new("decode its envelope", error))?;
+    if envelope.organization != sealed.file {
+        return Err(Fault::found("its envelope is for another file"));
+    }
+    Ok(envelope)
 }
 
 fn halted(index: u64, kind: &str, stop: Stop) -> Fault {
@@ -57,17 +109,26 @@ fn halted(index: u64, kind: &str, stop: Stop) -> Fault {
     }
 }
 
-fn apply(writer: &Writer, envelope: &Envelope, index: u64, at: Millis) -> Result<Dispatched, Stop> {
+/// What became of it, and the level to which it brought the file.
+fn apply(
+    writer: &Writer,
+    envelope: &Envelope,
+    index: u64,
+    at: Millis,
+) -> Result<(Dispatched, Option<u32>), Stop> {
     let tx = writer.connection();
     match recall(tx, envelope.request, &envelope.fingerprint)? {
-        Some(Remembered::Answered(outcome)) => return answered(outcome),
-        Some(Remembered::Elsewhere) => return answered(Outcome::refused(Refusal::IdempotencyKeyReused)),
+        Some(Remembered::Answered(outcome)) => return Ok((answered(outcome)?, None)),
+        Some(Remembered::Elsewhere) => {
+            return Ok((answered(Outcome::refused(Refusal::IdempotencyKeyReused))?, None));
+        }
         None => {}
     }
     let command = commands::find(&envelope.kind, envelope.version).ok_or_else(|| {
         let (kind, version) = (&envelope.kind, envelope.version);
         Fault::found(format!(
-            "entry {index} holds {kind} v{version}, which this binary does not know; upgrade it"
+            "entry {index} holds {kind} v{version}, which this binary (version {VERSION}) does not know: upgrade \
+             this node's binary"
         ))
     })?;
     let salt = from_hex(&envelope.salt).unwrap_or_default();
@@ -81,15 +142,25 @@ fn apply(writer: &Writer, envelope: &Envelope, index: u64, at: Millis) -> Result
         origin: &envelope.origin,
         salt: &salt,
     };
-    let mut cx = Apply::new(tx, at, envelope.organization, &envelope.actor, envelope.request);
+    let level = writer.state().level;
+    let mut cx = Apply::new(tx, at, envelope.organization, &envelope.actor, envelope.request, level);
     writer.savepoint()?;
-    let verdict = (command.run)(&mut cx, envelope.body.get());
-    let (notes, sent) = cx.finish();
-    let outcome = settle(writer, &attempt, command.trail, verdict, notes, &sent)?;
+    let verdict = if command.since > level {
+        Err(Refusal::LevelTooLow { needed: command.since, level }.into())
+    } else {
+        (command.run)(&mut cx, envelope.body.get())
+    };
+    let mut left = cx.finish();
+    if verdict.is_err() {
+        left = Left::default();
+    }
+    let (destroyed, next_key, raised) = (left.destroyed, left.next_key.take(), left.raised);
+    let sends = !left.sent.is_empty();
+    let outcome = settle(writer, &attempt, command.trail, verdict, left)?;
     let done = answered(outcome)?;
     remember(tx, at, envelope.request, &envelope.fingerprint, &done.reply)?;
-    let sent_from = (!sent.is_empty()).then_some(envelope.organization);
-    Ok(Dispatched { sent_from, ..done })
+    let sent_from = sends.then_some(envelope.organization);
+    Ok((Dispatched { sent_from, destroyed, next_key, ..done }, raised))
 }
 
 /// Keeps what was written, or takes it back; either way the attempt is on the trail.
@@ -98,15 +169,14 @@ fn settle(
     attempt: &Attempt<'_>,
     trail: Trail,
     verdict: Result<Box<RawValue>, Stop>,
-    notes: Vec<Note>,
-    sent: &[(OutboxId, Sent)],
+    left: Left,
 ) -> Result<Outcome, Stop> {
     let tx = writer.connection();
     let (outcome, kept) = match verdict {
         Ok(reply) => {
             writer.release()?;
-            store_sent(tx, attempt.at, sent)?;
-            (Outcome::ok(reply), Ok(notes))
+            store_sent(tx, attempt.at, &left.sent)?;
+            (Outcome::ok(reply), Ok(left.notes))
         }
         Err(Stop::Refused(refusal)) => {
             writer.rollback()?;
@@ -125,5 +195,5 @@ fn settle(
 }
 
 fn answered(outcome: Outcome) -> Result<Dispatched, Stop> {
-    Ok(Dispatched { reply: serde_json::to_vec(&outcome)?, sent_from: None })
+    Ok(Dispatched::with(serde_json::to_vec(&outcome)?))
 }

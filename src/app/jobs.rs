@@ -16,7 +16,11 @@ use tokio::{
 use super::routes::State;
 use crate::{
     cluster::{Cluster, PruneReplies, Ticket, Unanswered},
-    features::quotas,
+    features::{
+        keys,
+        membership::{self, jobs::CleanUp},
+        quotas,
+    },
     kernel::{DAY_MS, OrgId, RequestId},
     web::now,
 };
@@ -31,8 +35,18 @@ pub struct Jobs {
 const OUTBOX_EVERY: Duration = Duration::from_secs(1);
 /// How often calls that need no permit are counted.
 const CALLS_EVERY: Duration = Duration::from_secs(1);
+/// How often some of the files below the level in force are looked at.
+const LEVELS_EVERY: Duration = Duration::from_secs(1);
 /// How often files are measured and old replies forgotten.
 const UPKEEP_EVERY: Duration = Duration::from_mins(1);
+/// How often a rotation of the cluster key is looked at.
+const ROTATION_EVERY: Duration = Duration::from_millis(500);
+/// How often a node looks whether its certificates are to change: nothing but a number, most times.
+const FOLLOW_EVERY: Duration = Duration::from_millis(100);
+/// How often the leader asks the members how far they are, while a rotation is under way.
+const DRIVE_EVERY: Duration = Duration::from_millis(500);
+/// How often the leader looks for dead voters.
+const BURY_EVERY: Duration = Duration::from_millis(500);
 /// Replies forgotten in one entry.
 const PRUNE_MAX: u32 = 5_000;
 
@@ -44,8 +58,9 @@ impl Jobs {
     }
 }
 
-/// Starts every job. All but the counting of calls run on the leader only.
-pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>) -> Jobs {
+/// Starts every job. What is proposed is proposed on the leader only, but for the counting of calls and each node's own
+/// part in rotations.
+pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up: CleanUp) -> Jobs {
     let (stop, _) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let (meter, cluster) = (state.meter.clone(), state.cluster.clone());
@@ -54,7 +69,15 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>) -> Jobs {
         async move { meter.flush().await }
     }));
     tasks.spawn(deliver(cluster.clone(), sent_from));
-    tasks.spawn(upkeep(cluster));
+    tasks.spawn(rotate(cluster.clone()));
+    tasks.spawn(every(LEVELS_EVERY, {
+        let cluster = cluster.clone();
+        move || raise_files(cluster.clone())
+    }));
+    tasks.spawn(upkeep(cluster.clone()));
+    tasks.spawn(follow_authority(cluster.clone()));
+    tasks.spawn(drive_authority(cluster.clone()));
+    tasks.spawn(bury(cluster, clean_up));
     Jobs { tasks, stop }
 }
 
@@ -67,8 +90,8 @@ async fn every<F: Future<Output = ()>>(period: Duration, mut work: impl FnMut() 
     }
 }
 
-/// Delivers what waits in outboxes. A new leader looks into every file: its predecessor may have died
-/// between a command and its effect.
+/// Delivers what waits in outboxes. A new leader looks into every file that may have effects to send: its
+/// predecessor may have died between a command and its effect.
 async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
     let mut term_seen = 0;
     let mut ticks = interval(OUTBOX_EVERY);
@@ -78,7 +101,7 @@ async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
         let Some(term) = led_term(&cluster) else { continue };
         let mut waiting = sent_from.send_replace(BTreeSet::new());
         if term != term_seen {
-            waiting.extend(cluster.store().list());
+            waiting.extend(cluster.store().sending());
         }
         let mut failed = BTreeSet::new();
         for file in waiting {
@@ -88,6 +111,22 @@ async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
         }
         term_seen = if failed.is_empty() { term } else { term_seen };
         sent_from.send_modify(|waiting| waiting.append(&mut failed));
+    }
+}
+
+/// Every node follows a rotation of the cluster key; the leader leads it.
+async fn rotate(cluster: Cluster) {
+    let mut ticks = interval(ROTATION_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut done = keys::jobs::follow(&cluster).await;
+        if done.is_ok() && led_term(&cluster).is_some() {
+            done = keys::jobs::lead(&cluster).await;
+        }
+        if let Err(error) = done {
+            tracing::debug!(?error, "the rotation of the cluster key is put off");
+        }
     }
 }
 
@@ -112,6 +151,47 @@ async fn upkeep(cluster: Cluster) {
     }
 }
 
+async fn follow_authority(cluster: Cluster) {
+    let (mut seen, mut ticks) = (0, interval(FOLLOW_EVERY));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        membership::jobs::follow_authority(&cluster, &mut seen).await;
+    }
+}
+
+async fn drive_authority(cluster: Cluster) {
+    let mut ticks = interval(DRIVE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if led_term(&cluster).is_some()
+            && let Err(error) = membership::jobs::drive_authority(&cluster).await
+        {
+            tracing::warn!(?error, "the rotation of the authority waits");
+        }
+    }
+}
+
+/// Removes dead voters. What a leader heard in an earlier term says nothing in this one.
+async fn bury(cluster: Cluster, rule: CleanUp) {
+    let (mut led, mut since) = (None, BTreeMap::new());
+    let mut ticks = interval(BURY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let term = led_term(&cluster);
+        if term != std::mem::replace(&mut led, term) {
+            since.clear();
+        }
+        if term.is_some()
+            && let Err(error) = membership::jobs::clean_up(&cluster, rule, &mut since).await
+        {
+            tracing::warn!(?error, "a dead voter is removed later");
+        }
+    }
+}
+
 async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
     if !file.is_system() {
         quotas::jobs::measure(cluster, file).await?;
@@ -120,6 +200,14 @@ async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
     let ticket = Ticket::system(RequestId(uuid::Uuid::now_v7()));
     cluster.propose(&ticket, file, &PruneReplies { before, limit: PRUNE_MAX }).await?;
     Ok(())
+}
+
+/// What fails is tried again at the next turn.
+async fn raise_files(cluster: Cluster) {
+    let leads = led_term(&cluster).is_some();
+    if let Err(error) = membership::jobs::raise_files(&cluster, leads).await {
+        tracing::debug!(?error, "files are raised later");
+    }
 }
 
 fn led_term(cluster: &Cluster) -> Option<u64> {

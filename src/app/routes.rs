@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::gate::AppGate;
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, Rehearse},
     features::{
         audit, identity,
         identity::{PasswordPool, Recogniser, Tokens},
-        intel, membership, organizations,
+        intel, keys, membership, organizations,
         quotas::{self, calls::CallMeter},
     },
-    web::{self, Frame, Route, Router},
+    kernel::{OrgId, Permission},
+    store::REHEARSAL,
+    web::{self, Frame, Method, Needs, Reply, Route, Router, Traffic},
 };
 
 /// What the routes and the jobs of one node share. Cheap to clone.
@@ -21,6 +25,8 @@ pub struct State {
     pub cluster: Cluster,
     /// Permits for API calls.
     pub meter: CallMeter,
+    /// What is asked and how it is answered.
+    pub traffic: Arc<Traffic>,
     recogniser: Recogniser,
     passwords: PasswordPool,
     tokens: Arc<Tokens>,
@@ -32,7 +38,8 @@ impl State {
         let tokens = Arc::new(tokens);
         let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&tokens));
         let meter = CallMeter::new(cluster.clone());
-        Self { cluster, meter, recogniser, passwords: PasswordPool::default(), tokens }
+        let traffic = Arc::default();
+        Self { cluster, meter, traffic, recogniser, passwords: PasswordPool::default(), tokens }
     }
 }
 
@@ -51,15 +58,31 @@ fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
         intel::http::routes(),
         audit::http::routes(),
         membership::http::routes(),
+        keys::http::routes(),
     ]
     .concat();
+    if REHEARSAL {
+        routes.push(rehearsal());
+    }
     routes.push(web::openapi::route(&routes));
     routes
+}
+
+/// What the build for the test of rolling upgrades serves beside them.
+fn rehearsal() -> Route {
+    let summary = "Do what only the next level can";
+    Route::v2(Method::Post, "/cluster/rehearsal", "rehearse", summary, Needs::Caller, |cx| {
+        Box::pin(async move {
+            let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
+            let answer = cx.cluster.propose(&cx.ticket, system, &Rehearse {}).await?;
+            Ok(Reply::ok(json!({ "count": answer.reply })).after(&answer))
+        })
+    })
 }
 
 /// The server of every route.
 pub fn router(state: State) -> Router {
     let routes = routes(&state.passwords, &state.tokens);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
-    web::router(Arc::new(Frame { cluster: state.cluster, gate }), routes)
+    web::router(Arc::new(Frame { cluster: state.cluster, gate, traffic: state.traffic }), routes)
 }

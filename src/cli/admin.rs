@@ -58,6 +58,13 @@ impl Admin {
         answer.map(|answer| answer.body).map_err(|error| failure(&error))
     }
 
+    /// Has the cluster do what stands at `/cluster/{what}`.
+    pub(super) async fn act(&self, what: &str) -> Result<Value, Failure> {
+        let answer =
+            self.client.post(&format!("/api/v2/cluster/{what}"), &[], Bytes::new(), WITHIN * 2).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
     /// Has the asked node make everything it applied durable.
     pub(super) async fn snapshot(&self) -> Result<Value, Failure> {
         let answer = self.client.post("/api/v2/cluster/snapshot", &[], Bytes::new(), WITHIN * 5).await;
@@ -69,6 +76,17 @@ impl Admin {
         let client = self.client.at(url).map_err(|why| Failure::new(why, "check the node's api_url"))?;
         let answer = client.get("/api/v2/cluster/digests", WITHIN * 5).await;
         answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
+    /// The level in force, and what every node can.
+    pub(super) async fn level(&self) -> Result<Value, Failure> {
+        let answer = self.client.get("/api/v2/cluster/level", WITHIN).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
+    /// Raises the level.
+    pub(super) async fn raise_level(&self, level: u32) -> Result<Value, Failure> {
+        post(&self.client, "/api/v2/cluster/level", &json!({ "level": level })).await
     }
 
     /// The asked node's view of the cluster.

@@ -1,14 +1,16 @@
 //! `threatflow cluster`: state of a cluster, and tokens for nodes that join it.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::{admin::Admin, verify::verify};
+use super::{
+    access::{Access, say},
+    rotate,
+    status::table,
+    verify::verify,
+};
 use crate::node::Failure;
 
 /// Ask a cluster about itself, and let nodes in.
@@ -33,7 +35,7 @@ enum Subcommands {
         #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
         ttl: u32,
     },
-    /// Show nodes, roles and lag
+    /// Show nodes, roles, lag, disks, certificates and warnings
     #[command(after_help = "Example: threatflow cluster status --server http://127.0.0.1:8080 --json")]
     Status {
         #[command(flatten)]
@@ -87,37 +89,27 @@ enum Subcommands {
         #[command(flatten)]
         access: Access,
     },
+    /// Replace the cluster's certificate authority, without a pause; join tokens made before end with it
+    #[command(name = "rotate-ca", after_help = "Example: threatflow cluster rotate-ca --wait 600")]
+    RotateCa {
+        #[command(flatten)]
+        access: Access,
+        /// Seconds to wait for its end; asked again, it goes on where it is
+        #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+        wait: u64,
+    },
+    /// Have every node issue itself a fresh certificate now (it does so every month)
+    #[command(after_help = "Example: threatflow cluster rotate-certificates")]
+    RotateCertificates {
+        #[command(flatten)]
+        access: Access,
+    },
     /// Compare the content of every file on all nodes
     #[command(after_help = "Example: threatflow cluster verify")]
     Verify {
         #[command(flatten)]
         access: Access,
     },
-}
-
-/// Where, and as whom.
-#[derive(Args)]
-struct Access {
-    /// Any node of the cluster
-    #[arg(long, value_name = "URL", env = "THREATFLOW_SERVER", default_value = "http://127.0.0.1:8080")]
-    server: String,
-    /// E-mail address of a platform administrator [default: admin@localhost]
-    #[arg(long, value_name = "ADDRESS", env = "THREATFLOW_EMAIL")]
-    email: Option<String>,
-    /// Holds that administrator's password
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "THREATFLOW_PASSWORD_FILE",
-        default_value = "./data/initial-admin-password"
-    )]
-    password_file: PathBuf,
-}
-
-impl Access {
-    async fn admin(&self) -> Result<Admin, Failure> {
-        Admin::log_in(&self.server, self.email.as_deref(), &self.password_file).await
-    }
 }
 
 /// Runs it.
@@ -136,6 +128,12 @@ pub(super) async fn run(args: ClusterArgs) -> Result<(), Failure> {
             let made = access.admin().await?.snapshot().await?;
             say(&format!("durable up to entry {}", made.get("checkpoint_index").unwrap_or(&Value::Null)))
         }
+        Subcommands::RotateCa { access, wait } => {
+            say(&rotate::authority(&access.admin().await?, Duration::from_secs(wait)).await?)
+        }
+        Subcommands::RotateCertificates { access } => {
+            say(&rotate::certificates(&access.admin().await?).await?)
+        }
         Subcommands::Verify { access } => say(&verify(&access.admin().await?).await?),
     }
 }
@@ -144,42 +142,4 @@ async fn change(access: &Access, change: &str, node: u64, force: bool) -> Result
     let admin = access.admin().await?;
     admin.change(change, node, force).await?;
     say(&table(&admin.cluster().await?))
-}
-
-fn table(status: &Value) -> String {
-    let show = |value: Option<&Value>| match value {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    let leader = status.get("leader");
-    let mut lines = vec![format!(
-        "{:<5} {:<9} {:<9} {:>8}  {:<12} {:<22} {}",
-        "node", "role", "votes", "lag", "zone", "peers", "api"
-    )];
-    for member in status.get("members").and_then(Value::as_array).into_iter().flatten() {
-        let node = member.get("node");
-        let role = if node == leader { "leader" } else { "follower" };
-        let votes = if member.get("voter") == Some(&Value::Bool(true)) { "voter" } else { "learner" };
-        let votes = if member.get("standby") == Some(&Value::Bool(true)) { "standby" } else { votes };
-        let (lag, zone) = (show(member.get("lag")), show(member.get("zone")));
-        let (peers, api) = (show(member.get("peer_address")), show(member.get("api_url")));
-        lines.push(format!("{:<5} {role:<9} {votes:<9} {lag:>8}  {zone:<12} {peers:<22} {api}", show(node)));
-    }
-    let (asked, term, applied) =
-        (show(status.get("node")), show(status.get("term")), show(status.get("applied_index")));
-    lines.push(match status.get("failure_tolerance").and_then(Value::as_u64) {
-        Some(spare) => format!(
-            "asked node {asked}, the leader: term {term}, applied {applied}; {spare} voters may be lost"
-        ),
-        None => format!(
-            "asked node {asked}: term {term}, applied {applied}; only the leader knows lag and tolerance"
-        ),
-    });
-    lines.join("\n")
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{text}")
-        .map_err(|error| Failure::new(format!("stdout cannot be written: {error}"), "check where it leads"))
 }

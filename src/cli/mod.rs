@@ -5,12 +5,17 @@
 //!
 //! Must not know: anything but how to start a node and how to ask one over HTTP. Start here.
 
+mod access;
 mod admin;
 mod client;
 mod cluster;
 mod demo;
+mod doctor;
 mod import;
+mod level;
+mod rotate;
 mod serve;
+mod status;
 mod verify;
 
 use std::process::ExitCode;
@@ -48,6 +53,12 @@ enum Subcommands {
     Import(import::ImportArgs),
     /// Ask a cluster about itself, and let nodes in
     Cluster(cluster::ClusterArgs),
+    /// Look whether a node is set up as it should be
+    Doctor(doctor::DoctorArgs),
+    /// Change what opens a stopped node's keyring
+    Seal(doctor::SealArgs),
+    /// Show the level in force and what every node can, or raise it
+    Level(level::LevelArgs),
 }
 
 /// Runs the command line of this process.
@@ -84,11 +95,14 @@ async fn run(command: Subcommands) -> Result<(), Failure> {
             import::run(args).await.map_err(|what| Failure::new(what, again))
         }
         Subcommands::Cluster(args) => cluster::run(args).await,
+        Subcommands::Doctor(args) => doctor::examined(args),
+        Subcommands::Seal(args) => doctor::sealed(args),
+        Subcommands::Level(args) => level::run(args).await,
     }
 }
 
 fn failed(failure: &Failure) -> ExitCode {
-    eprintln!("threatflow: {failure}");
+    failure.say();
     ExitCode::from(failure.code())
 }
 

@@ -39,6 +39,9 @@ pub(super) struct ServeArgs {
     /// The URL under which clients reach the API [default: made from --listen]
     #[arg(long, value_name = "URL")]
     api_url: Option<String>,
+    /// What opens the keyring: file:PATH, credential:NAME, passphrase:PATH, passphrase [default: data_dir, nothing]
+    #[arg(long, value_name = "SEAL")]
+    seal: Option<String>,
     /// What is logged: a level, or a list such as info,raft=debug [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -50,17 +53,26 @@ pub(super) struct ServeArgs {
 /// Runs it.
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let parent = if args.die_with_parent { Parent::HoldsStdin } else { Parent::None };
-    // Text that is not UTF-8 cannot be a value of ours.
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let file = args.config.clone().or_else(|| std::env::var_os("THREATFLOW_CONFIG").map(PathBuf::from));
-    let config = NodeConfig::load(file.as_deref(), environment, args.flags())?;
+    let config = configured(args.config.clone(), args.flags())?;
     node::run(config, parent).await
 }
 
+/// The configuration as a file, the environment and flags make it.
+pub(super) fn configured(
+    file: Option<PathBuf>,
+    flags: impl IntoIterator<Item = (&'static str, Option<String>)>,
+) -> Result<NodeConfig, Failure> {
+    // Text that is not UTF-8 cannot be a value of ours.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let file = file.or_else(|| std::env::var_os("THREATFLOW_CONFIG").map(PathBuf::from));
+    let flags = flags.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+    NodeConfig::load(file.as_deref(), environment, flags)
+}
+
 impl ServeArgs {
-    fn flags(self) -> impl Iterator<Item = (&'static str, String)> {
-        let flags = [
+    fn flags(self) -> [(&'static str, Option<String>); 9] {
+        [
             ("data_dir", self.data_dir),
             ("listen", self.listen),
             ("peer_listen", self.peer_listen),
@@ -69,7 +81,7 @@ impl ServeArgs {
             ("join", self.join),
             ("api_url", self.api_url),
             ("log", self.log),
-        ];
-        flags.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)))
+            ("seal", self.seal),
+        ]
     }
 }

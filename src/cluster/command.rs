@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Sent, envelope::derived_id};
 use crate::{
-    kernel::{Actor, Millis, OrgId, OutboxId, Permission, RequestId},
+    kernel::{Actor, Millis, OrgId, OutboxId, Permission, Refusal, RequestId},
     store::{Stop, WrappedKey},
 };
 
@@ -47,6 +47,8 @@ pub trait Command: Serialize + DeserializeOwned + Send + 'static {
     const NEEDS: Permission;
     /// Whether it leaves an audit event.
     const TRAIL: Trail = Trail::Event;
+    /// The level it came with: below it, the edge and apply refuse it.
+    const SINCE: u32 = 1;
     /// What it answers.
     type Reply: Serialize + DeserializeOwned + Send + 'static;
 
@@ -81,8 +83,28 @@ pub struct Apply<'a> {
     pub actor: &'a Actor,
     /// The proposal.
     pub request: RequestId,
+    /// The level of the file: its schema, and the semantics to apply.
+    pub level: u32,
     notes: Vec<Note>,
     sent: Vec<(OutboxId, Sent)>,
+    destroyed: bool,
+    next_key: Option<(u32, WrappedKey)>,
+    raised: Option<u32>,
+}
+
+/// What a command leaves behind, beside what it wrote.
+#[derive(Default)]
+pub struct Left {
+    /// For its audit event.
+    pub notes: Vec<Note>,
+    /// For the outbox.
+    pub sent: Vec<(OutboxId, Sent)>,
+    /// The file goes, once the command is kept.
+    pub destroyed: bool,
+    /// The data key that the file is to have, once the command is kept.
+    pub next_key: Option<(u32, WrappedKey)>,
+    /// The level to bring the file to, once the command is kept.
+    pub raised: Option<u32>,
 }
 
 impl<'a> Apply<'a> {
@@ -93,8 +115,21 @@ impl<'a> Apply<'a> {
         organization: OrgId,
         actor: &'a Actor,
         request: RequestId,
+        level: u32,
     ) -> Self {
-        Self { tx, at, organization, actor, request, notes: Vec::new(), sent: Vec::new() }
+        Self {
+            tx,
+            at,
+            organization,
+            actor,
+            request,
+            level,
+            notes: Vec::new(),
+            sent: Vec::new(),
+            destroyed: false,
+            next_key: None,
+            raised: None,
+        }
     }
 
     /// Says what the command's audit event is about; `changes` without personal data.
@@ -130,14 +165,47 @@ impl<'a> Apply<'a> {
         actor: Actor,
         command: &C,
     ) -> Result<OutboxId, Stop> {
+        self.post::<C>(Sent::new(to, create, actor, command)?)
+    }
+
+    /// As [`Apply::send`], to a file that may be destroyed meanwhile: then the effect has arrived, too.
+    pub fn send_to_living<C: Command>(
+        &mut self,
+        to: OrgId,
+        actor: Actor,
+        command: &C,
+    ) -> Result<OutboxId, Stop> {
+        self.post::<C>(Sent { may_be_gone: true, ..Sent::new(to, None, actor, command)? })
+    }
+
+    fn post<C: Command>(&mut self, sent: Sent) -> Result<OutboxId, Stop> {
+        if C::SINCE > self.level {
+            return Err(Refusal::LevelTooLow { needed: C::SINCE, level: self.level }.into());
+        }
         let ordinal = self.sent.len();
         let id = OutboxId(derived_id(self.request.0, &format!("outbox-{ordinal}")));
-        self.sent.push((id, Sent::new(to, create, actor, command)?));
+        self.sent.push((id, sent));
         Ok(id)
     }
 
-    /// Runs `queries` or verbs of another slice in the same transaction, and hands over what was noted.
-    pub fn finish(self) -> (Vec<Note>, Vec<(OutboxId, Sent)>) {
-        (self.notes, self.sent)
+    /// The file goes, with its key, when this command is kept: nothing else in it matters any more.
+    pub fn destroy(&mut self) {
+        self.destroyed = true;
+    }
+
+    /// From the next entry on the file has another data key.
+    pub fn change_key(&mut self, number: u32, key: WrappedKey) {
+        self.next_key = Some((number, key));
+    }
+
+    /// Brings the file to `level` behind this command.
+    pub fn raise_to(&mut self, level: u32) {
+        self.raised = Some(level);
+    }
+
+    /// Hands over what is left behind.
+    pub fn finish(self) -> Left {
+        let Self { notes, sent, destroyed, next_key, raised, .. } = self;
+        Left { notes, sent, destroyed, next_key, raised }
     }
 }

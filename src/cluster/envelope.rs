@@ -11,7 +11,7 @@ use crate::{
     store::WrappedKey,
 };
 
-/// A proposed command. Bodies are JSON: readable in the log and in golden files.
+/// A proposed command. Bodies are JSON: readable in golden files, and in the log for whoever holds the file's key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
@@ -19,7 +19,7 @@ pub struct Envelope {
     pub kind: String,
     /// The version of the body's shape.
     pub version: u32,
-    /// Schema and semantics under which it is applied.
+    /// The level that the proposer knew to be in force: its file comes to it first. A file that is above stays so.
     pub level: u32,
     /// The Raft group it belongs to.
     pub group: u32,
@@ -36,9 +36,6 @@ pub struct Envelope {
     /// Where the request came from.
     #[serde(default)]
     pub origin: Origin,
-    /// The wrapped key of the file, when this entry creates it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub create: Option<WrappedKey>,
     /// The command.
     pub body: Box<RawValue>,
 }
@@ -57,8 +54,23 @@ pub struct Sent {
     pub kind: String,
     /// The version of the body's shape.
     pub version: u32,
+    /// The file may be destroyed before it comes: then it has arrived, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_gone: bool,
+    /// The level the command came with.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub since: u32,
     /// The command.
     pub body: Box<RawValue>,
+}
+
+fn first() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_first(level: &u32) -> bool {
+    *level == 1
 }
 
 impl Sent {
@@ -70,7 +82,16 @@ impl Sent {
         command: &C,
     ) -> serde_json::Result<Self> {
         let body = serde_json::value::to_raw_value(command)?;
-        Ok(Self { to, create, actor, kind: C::KIND.name.to_owned(), version: C::KIND.version, body })
+        Ok(Self {
+            to,
+            create,
+            actor,
+            kind: C::KIND.name.to_owned(),
+            version: C::KIND.version,
+            may_be_gone: false,
+            since: C::SINCE,
+            body,
+        })
     }
 }
 

@@ -1,13 +1,19 @@
 //! The handle that every handler and job holds: propose a command, read a file.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use raft::{GroupId, Leadership, Replica, Unavailable};
 use rusqlite::Connection;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
-use super::{Answer, Command, Envelope, Outcome, Sent, Ticket};
+use super::{Answer, Command, Envelope, Outcome, Sent, Ticket, keys::Mints, turns::Turns};
 use crate::{
     kernel::{Fault, OrgId, Refusal, to_hex},
     store::{LEVEL, Store, WrappedKey},
@@ -62,18 +68,24 @@ pub enum View {
 pub struct Cluster {
     replica: Replica,
     store: Arc<Store>,
+    turns: Turns,
     halt: mpsc::UnboundedSender<String>,
+    mints: Arc<Mints>,
+    started: Instant,
 }
 
 /// How long a proposal may take before its outcome is called unknown.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// A key changes rarely: one proposal does not meet it more often.
+const SEALED_MAX: u32 = 3;
 /// How long a read waits for the freshness it asked for.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
 impl Cluster {
     /// A handle; a fault met on the way is sent to `halt`, whose owner stops the node.
     pub fn new(replica: Replica, store: Arc<Store>, halt: mpsc::UnboundedSender<String>) -> Self {
-        Self { replica, store, halt }
+        let (turns, mints) = (Turns::default(), Arc::default());
+        Self { replica, store, turns, halt, mints, started: Instant::now() }
     }
 
     /// The consensus beneath.
@@ -81,9 +93,18 @@ impl Cluster {
         &self.replica
     }
 
+    /// Milliseconds since this node started.
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The files beneath.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    pub(super) fn mints(&self) -> &Arc<Mints> {
+        &self.mints
     }
 
     /// Whether this node leads, now and later.
@@ -98,6 +119,7 @@ impl Cluster {
         file: OrgId,
         command: &C,
     ) -> Result<Answer<C::Reply>, Unanswered> {
+        self.require_level(C::SINCE)?;
         let sent = Sent::new(file, None, ticket.actor.clone(), command).map_err(unwritable)?;
         let (outcome, index) = self.propose_sent(ticket, sent).await?;
         outcome.answer(index)
@@ -125,7 +147,7 @@ impl Cluster {
         let envelope = Envelope {
             kind: sent.kind,
             version: sent.version,
-            level: LEVEL,
+            level: self.level_for(&sent.to, sent.since, sent.create.is_some()),
             group: GroupId::MAIN.0,
             organization: sent.to,
             actor: sent.actor,
@@ -133,14 +155,62 @@ impl Cluster {
             fingerprint: ticket.fingerprint.clone(),
             salt: to_hex(&salt),
             origin: ticket.origin.clone(),
-            create: sent.create,
             body: sent.body,
         };
-        let bytes = serde_json::to_vec(&envelope).map_err(unwritable)?;
-        let committed = self.replica.propose(Bytes::from(bytes), WRITE_WITHIN).await?;
-        let outcome = serde_json::from_slice(&committed.reply)
-            .map_err(|error| Unanswered::Broken(Fault::new("read an outcome", error)))?;
-        Ok((outcome, committed.index))
+        let plain = serde_json::to_vec(&envelope).map_err(unwritable)?;
+        // Nothing was written as long as it was not its turn.
+        let turn = timeout(WRITE_WITHIN, self.turns.take(envelope.organization)).await;
+        let _turn = turn.map_err(|_| Unanswered::NoQuorum)?;
+        for attempt in 1.. {
+            let Some(sealed) = self.seal(envelope.organization, sent.create.as_ref(), &plain).await? else {
+                break;
+            };
+            let committed = self.replica.propose(Bytes::from(sealed), WRITE_WITHIN).await?;
+            let outcome: Outcome = serde_json::from_slice(&committed.reply)
+                .map_err(|error| Unanswered::Broken(Fault::new("read an outcome", error)))?;
+            if outcome.refusal() != Some(&Refusal::KeyChanged) || attempt == SEALED_MAX {
+                return Ok((outcome, committed.index));
+            }
+            // The file has a new key, which this node learns with the entry that brought it.
+            self.replica.wait_applied(committed.index, READ_WITHIN).await?;
+        }
+        Ok((Outcome::refused(Refusal::NotFound), self.replica.applied_index()))
+    }
+
+    /// Seals an entry under its file's key; `None` when there is no such file.
+    async fn seal(
+        &self,
+        file: OrgId,
+        brings: Option<&WrappedKey>,
+        plain: &[u8],
+    ) -> Result<Option<Vec<u8>>, Unanswered> {
+        let seal = || self.store.seal_entry(file, brings, plain).map_err(|fault| self.halt(fault));
+        if let Some(sealed) = seal()? {
+            return Ok(Some(sealed));
+        }
+        // Perhaps it has only not reached this node yet.
+        self.replica.read_barrier(READ_WITHIN).await?;
+        seal()
+    }
+
+    /// The level that an envelope carries: the one in force as far as this node knows it. One that is behind is
+    /// valid too; one above would change files that other nodes may not understand yet.
+    fn level_for(&self, file: &OrgId, since: u32, creates: bool) -> u32 {
+        match self.store.level() {
+            // The entry that begins the cluster: what its only node can.
+            0 if creates && file.is_system() => LEVEL,
+            // An effect that was sent at its level arrives at it, whatever this node has learned by now.
+            level => level.max(since),
+        }
+    }
+
+    /// Refuses early what apply would refuse.
+    fn require_level(&self, needed: u32) -> Result<(), Unanswered> {
+        let level = self.store.level().max(1);
+        if needed <= level {
+            return Ok(());
+        }
+        Err(Unanswered::Refused { refusal: Refusal::LevelTooLow { needed, level }, replayed: false })
     }
 
     /// Runs queries on a view of `file` as fresh as `view` asks; `None` when it does not exist.
@@ -164,6 +234,7 @@ impl Cluster {
     pub async fn await_view(&self, view: &View) -> Result<(), Unanswered> {
         match view {
             View::Local => Ok(()),
+            View::Strong if raft::planted("stale_reads") => Ok(()),
             View::Session(Some(index)) => Ok(self.replica.wait_applied(*index, READ_WITHIN).await?),
             // Without an index nobody here knows what the caller wrote elsewhere: see everything acknowledged.
             View::Strong | View::Session(None) => {

@@ -8,21 +8,29 @@
 //!
 //! Must not know: which commands exist (`app/commands.rs` lists them), HTTP. Start at `command.rs`.
 
+mod about;
 mod command;
 mod envelope;
 mod handle;
+mod keys;
+mod level;
 mod outbox;
 mod outcome;
+pub mod process;
 mod question;
 mod replies;
 mod ticket;
+mod turns;
 
-pub use command::{Apply, Command, Kind, Note, Trail};
+pub use about::About;
+pub use command::{Apply, Command, Kind, Left, Note, Trail};
 pub use envelope::{Envelope, Sent};
 pub use handle::{Cluster, Unanswered, View};
-pub use outbox::{Delivered, ForgetSent, pending, store_sent};
+pub use keys::{KeyReport, KeyText, MintedKey};
+pub use level::{RaiseFile, Rehearse};
+pub use outbox::{Delivered, ForgetSent, pending, pending_since, store_sent};
 pub use outcome::{Answer, Outcome};
-pub use question::{About, Question};
-pub use raft::ChangeError;
+pub use question::{Joiner, Question};
+pub use raft::{ChangeError, Step as AuthorityStep};
 pub use replies::{PruneReplies, Remembered, recall, remember};
 pub use ticket::Ticket;

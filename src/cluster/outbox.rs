@@ -51,13 +51,18 @@ pub fn pending(tx: &Connection) -> Result<Vec<(OutboxId, Sent)>, Fault> {
     .collect()
 }
 
+/// Whether an effect waits that was sent before `at`.
+pub fn pending_since(tx: &Connection, at: Millis) -> Result<bool, Fault> {
+    Ok(tx.prepare_cached(WAITS)?.query_row([at.0], |row| row.get(0))?)
+}
+
 impl Cluster {
     /// Delivers one effect of `from`, if it still waits there.
     pub async fn deliver(&self, from: OrgId, id: OutboxId, effect: Sent) -> Result<Delivered, Unanswered> {
         let ticket = Ticket::delivering(id, effect.actor.clone());
-        let to = effect.to;
+        let (to, may_be_gone) = (effect.to, effect.may_be_gone);
         let (outcome, index) = self.propose_sent(&ticket, effect).await?;
-        if outcome.refusal() == Some(&Refusal::NotFound) && !self.store().exists(to) {
+        if outcome.refusal() == Some(&Refusal::NotFound) && !self.store().exists(to) && !may_be_gone {
             // Its file is still on the way: the row stays, and the job tries again.
             return Ok(Delivered { outcome, index });
         }
@@ -114,5 +119,6 @@ impl Command for ForgetSent {
 
 const INSERT: &str = "INSERT INTO spine_outbox (id, at_ms, proposal) VALUES (?1, ?2, ?3)";
 const SELECT: &str = "SELECT id, proposal FROM spine_outbox ORDER BY at_ms, id LIMIT 100";
+const WAITS: &str = "SELECT EXISTS (SELECT 1 FROM spine_outbox WHERE at_ms <= ?1)";
 const SELECT_ONE: &str = "SELECT proposal FROM spine_outbox WHERE id = ?1";
 const DELETE: &str = "DELETE FROM spine_outbox WHERE id = ?1";

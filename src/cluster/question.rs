@@ -5,13 +5,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Cluster;
-use crate::store::LEVEL;
+use super::{About, Cluster, KeyText};
+use crate::store::{Generation, LEVEL, VERSION};
 
 /// How long a member may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The same where it has to write and sync its files first.
+const WORK_WITHIN: Duration = Duration::from_mins(1);
 
 /// What one member asks another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,29 +22,37 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub enum Question {
     /// What it is made of: an [`About`].
     About,
+    /// How far it is with the cluster keys: a [`KeyReport`](super::KeyReport).
+    Keys,
+    /// To take a cluster key in, durably: a [`KeyReport`](super::KeyReport).
+    TakeKey {
+        /// Its generation.
+        generation: Generation,
+        /// The key.
+        key: KeyText,
+    },
+    /// To cut its log up to an entry: a [`KeyReport`](super::KeyReport).
+    CutLog {
+        /// Index of that entry.
+        index: u64,
+    },
+    /// To issue itself a fresh certificate; then as [`Question::About`].
+    Renew,
 }
 
-/// What a node is made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
-    /// Version of its binary.
+/// What a node that wants to join says about its binary.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Joiner {
+    /// Its version.
     pub version: String,
-    /// Version of its SQLite.
-    pub sqlite_version: String,
-    /// The highest level its binary knows.
+    /// The highest level it knows.
     pub level_max: u32,
-    /// Index of the last entry that its readers see.
-    pub applied_index: u64,
 }
 
-impl About {
-    fn of(cluster: &Cluster) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            sqlite_version: rusqlite::version().to_owned(),
-            level_max: LEVEL,
-            applied_index: cluster.replica().applied_index(),
-        }
+impl Joiner {
+    /// This binary.
+    pub fn this() -> Self {
+        Self { version: VERSION.to_owned(), level_max: LEVEL }
     }
 }
 
@@ -49,16 +60,38 @@ impl Cluster {
     /// Asks a member, this node included; the text says why there is no answer.
     pub async fn ask<A: DeserializeOwned>(&self, node: u64, question: &Question) -> Result<A, String> {
         let asked = serde_json::to_vec(question).map_err(|error| error.to_string())?;
-        let answer = self.replica().ask(node, Bytes::from(asked), ANSWER_WITHIN).await?;
+        let within = if matches!(question, Question::CutLog { .. }) { WORK_WITHIN } else { ANSWER_WITHIN };
+        let answer = self.replica().ask(node, Bytes::from(asked), within).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| format!("node {node} answered something else: {error}"))
     }
 
+    /// Asks every member, this node included, at once; in the order of their numbers.
+    pub async fn ask_all<A: DeserializeOwned>(&self, question: &Question) -> Vec<(u64, Result<A, String>)> {
+        let members = self.replica().status().members;
+        let asked = members.iter().map(|member| self.ask(member.node, question));
+        let answers = join_all(asked).await;
+        members.iter().map(|member| member.node).zip(answers).collect()
+    }
+
     /// Answers what another member asked.
-    pub fn answer(&self, question: &[u8]) -> Result<Bytes, String> {
+    pub async fn answer(&self, question: &[u8]) -> Result<Bytes, String> {
         let question = serde_json::from_slice(question);
         match question.map_err(|error| format!("this version does not know the question: {error}"))? {
             Question::About => written(&About::of(self)),
+            Question::Keys => written(&self.key_report()),
+            Question::TakeKey { generation, key } => {
+                self.take_key(generation, &key)?;
+                written(&self.key_report())
+            }
+            Question::CutLog { index } => {
+                self.cut_log(index).await?;
+                written(&self.key_report())
+            }
+            Question::Renew => {
+                self.replica().renew_certificate().map_err(|fault| fault.to_string())?;
+                written(&About::of(self))
+            }
         }
     }
 }

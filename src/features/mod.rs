@@ -8,6 +8,7 @@ pub mod access;
 pub mod audit;
 pub mod identity;
 pub mod intel;
+pub mod keys;
 pub mod membership;
 pub mod organizations;
 pub mod quotas;

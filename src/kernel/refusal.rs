@@ -90,6 +90,8 @@ pub enum Refusal {
         /// The state it is in.
         state: String,
     },
+    /// It was sealed under a key that the file has no more; whoever proposed it seals it again.
+    KeyChanged,
     /// The request id was used before for something else.
     IdempotencyKeyReused,
     /// An object with the same id and version but other content is already there.
@@ -103,6 +105,13 @@ pub enum Refusal {
     Invalid {
         /// Every bad field.
         errors: Vec<FieldError>,
+    },
+    /// The command needs a higher level than is in force.
+    LevelTooLow {
+        /// The level it needs.
+        needed: u32,
+        /// The level in force.
+        level: u32,
     },
     /// Wrong credentials, or none that would do: unknown and wrong look the same.
     Unauthenticated,
@@ -123,9 +132,11 @@ impl Refusal {
             Self::EmailTaken => "email_taken",
             Self::VersionMismatch { .. } => "version_mismatch",
             Self::WrongState { .. } => "wrong_state",
+            Self::KeyChanged => "key_changed",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::ObjectConflict { .. } => "object_conflict",
             Self::Invalid { .. } => "invalid",
+            Self::LevelTooLow { .. } => "level_too_low",
             Self::Unauthenticated => "unauthenticated",
         }
     }

@@ -8,10 +8,13 @@ use raft::{Grant, JoinRequest, Later, NodeId, Token};
 use uuid::Uuid;
 
 use crate::{
-    cluster::{Cluster, Ticket, Unanswered, View},
-    features::membership::{SpendToken, knows_token},
+    cluster::{Cluster, Joiner, Ticket, Unanswered, View},
+    features::{
+        keys,
+        membership::{SpendToken, knows_token},
+    },
     kernel::{OrgId, Refusal, RequestId, from_hex},
-    store::Keyring,
+    store::{Keyring, VERSION, since},
 };
 
 /// The gate that joining nodes come to.
@@ -34,13 +37,23 @@ impl Gatekeeper {
 
     async fn judge(&self, request: JoinRequest) -> Result<Grant, String> {
         let cluster = self.cluster.get().ok_or("this member is starting; try again in a moment")?;
+        able(cluster.store().level(), &request.about)?;
         let digest = Token::digest_of(&request.secret);
         let ticket = self.ticket(&digest, &request);
         if !known(cluster, &digest).await? {
             return Err(turned_away());
         }
+        let rotating = cluster.read(&View::Strong, OrgId::SYSTEM, keys::rotating).await;
+        if rotating.map_err(|reason| unavailable(&reason))?.unwrap_or_default() {
+            return Err(
+                "the cluster key is being rotated; try again in a minute with the same token".to_owned()
+            );
+        }
         match cluster.propose(&ticket, OrgId::SYSTEM, &SpendToken { digest, node: request.node }).await {
-            Ok(_) => Ok(Grant { secrets: self.keyring.raw().to_vec() }),
+            Ok(_) => {
+                let bundle = self.keyring.bundle().map_err(|fault| fault.to_string())?;
+                Ok(Grant { secrets: bundle.to_vec() })
+            }
             Err(Unanswered::Refused { refusal: Refusal::WrongState { .. }, .. }) => Err(format!(
                 "node {} was removed, and its number is never given again; choose another --node-id",
                 request.node
@@ -71,9 +84,24 @@ impl raft::Application for Gatekeeper {
     fn answer(&self, _from: NodeId, question: Bytes) -> Later<'_, Result<Bytes, String>> {
         Box::pin(async move {
             let cluster = self.cluster.get().ok_or("this member is starting; try again in a moment")?;
-            cluster.answer(&question)
+            cluster.answer(&question).await
         })
     }
+}
+
+/// A node that could not read what the cluster writes is told so before its token is spent.
+fn able(in_force: u32, about: &[u8]) -> Result<(), String> {
+    let joiner: Joiner = serde_json::from_slice(about)
+        .map_err(|error| format!("this member does not understand what the node says of itself: {error}"))?;
+    if joiner.level_max >= in_force {
+        return Ok(());
+    }
+    let needs = since(in_force).unwrap_or(VERSION);
+    let Joiner { version, level_max } = joiner;
+    Err(format!(
+        "level {in_force} is in force, and the node's binary (version {version}) knows up to level {level_max}: it \
+         needs version {needs} or newer"
+    ))
 }
 
 /// Whether a token has this digest. Guesses are turned away here: each would be an entry in the log.

@@ -1,17 +1,21 @@
 //! The data folder: one process at a time, and what lies where.
 //!
-//! `lock` the process that uses it · `cluster.key` wraps every other key · `raft/` log and identity ·
+//! `lock` the process that uses it · `cluster.key` the keyring, sealed ([`Vault`]) · `raft/` log and identity ·
 //! `store/` the files · `initial-admin-password` until somebody deletes it · `unfinished` while the node
 //! begins or joins a cluster.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::Failure;
+use super::{
+    Failure, NodeConfig,
+    vault::{Seal, Vault},
+};
 use crate::{
     kernel::Fault,
     store::{Keyring, read_if_present, write_secret},
@@ -72,7 +76,7 @@ impl DataFolder {
         self.root.join("store")
     }
 
-    /// Where the cluster key lies.
+    /// Where the keyring lies.
     pub(super) fn key(&self) -> PathBuf {
         self.root.join("cluster.key")
     }
@@ -82,23 +86,35 @@ impl DataFolder {
         self.root.join(PASSWORD_FILE)
     }
 
-    /// The cluster key, if nobody else can read it.
-    pub(super) fn keyring(&self) -> Result<Keyring, Failure> {
+    /// The keyring, opened by `seal`.
+    pub(super) fn keyring(&self, seal: &Seal) -> Result<Keyring, Failure> {
         let path = self.key();
-        let shown = path.display();
-        if let Ok(about) = fs::metadata(&path) {
-            let mode = about.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
-                let what = format!(
-                    "{shown} opens every file of the cluster and others may read it (mode {mode:04o})"
-                );
-                return Err(Failure::new(what, format!("run `chmod 600 {shown}`")));
-            }
-        }
-        Keyring::load(&path)?.ok_or_else(|| {
-            let what = format!("{shown} is missing, and without it no file opens");
+        let missing = || {
+            let what = format!("{} is missing, and without it no file opens", path.display());
             Failure::new(what, "restore it from a copy, or remove this node's data and join it anew")
-        })
+        };
+        let (vault, bundle) = Vault::open(&path, seal)?.ok_or_else(missing)?;
+        Ok(Keyring::from_bundle(&bundle)?.read_from(Arc::new(vault)))
+    }
+
+    /// Puts a new keyring under `seal`.
+    pub(super) fn keep(&self, keyring: Keyring, seal: &Seal) -> Result<Keyring, Failure> {
+        Ok(keyring.kept_by(Arc::new(Vault::create(&self.key(), seal)?))?)
+    }
+
+    /// Refuses a folder that holds data of a node, but not who that node is.
+    pub(super) fn require_empty(&self) -> Result<(), Failure> {
+        let Some(left) = [self.store(), self.key()].into_iter().find(|path| path.exists()) else {
+            return Ok(());
+        };
+        let what = format!(
+            "{} is there, but nothing in {} says which cluster it belongs to",
+            left.display(),
+            self.raft().display()
+        );
+        let fix = "put back what is missing; or remove this node from the cluster, empty its data folder and join it \
+                   under a new number";
+        Err(Failure::new(what, fix))
     }
 
     /// What the last start began and did not end.
@@ -138,6 +154,13 @@ pub fn is_member(path: &Path) -> bool {
     raft::Replica::exists(&path.join("raft")) && !path.join("unfinished").exists()
 }
 
+/// Puts the keyring of a stopped node under another seal.
+pub fn reseal(config: &NodeConfig, to: &Seal) -> Result<(), Failure> {
+    let folder = DataFolder::claim(&config.data_dir)?;
+    let keyring = folder.keyring(&config.seal)?;
+    folder.keep(keyring, to).map(drop)
+}
+
 fn removed(path: &Path, outcome: std::io::Result<()>) -> Result<(), Fault> {
     match outcome {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -174,15 +197,26 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_key_that_others_may_read_is_refused_with_the_fix() {
+    fn a_keyring_is_kept_and_read_again_and_a_missing_one_is_named() {
         let place = tempfile::tempdir().unwrap();
         let folder = DataFolder::claim(place.path()).unwrap();
-        assert!(folder.keyring().err().unwrap().to_string().contains("missing"));
-        Keyring::create(&folder.key()).unwrap();
-        assert!(folder.keyring().is_ok());
-        fs::set_permissions(folder.key(), fs::Permissions::from_mode(0o640)).unwrap();
-        let refused = folder.keyring().err().unwrap().to_string();
-        assert!(refused.contains("mode 0640") && refused.contains("chmod 600"), "{refused}");
+        assert!(folder.keyring(&Seal::DataDir).err().unwrap().to_string().contains("missing"));
+        let kept = folder.keep(Keyring::create().unwrap(), &Seal::DataDir).unwrap();
+        let again = folder.keyring(&Seal::DataDir).unwrap();
+        assert_eq!(again.bundle().unwrap(), kept.bundle().unwrap());
+        // A change is kept as it is made.
+        again.learn(2, vec![2; 32].into()).unwrap();
+        assert_eq!(folder.keyring(&Seal::DataDir).unwrap().generations().len(), 2);
+    }
+
+    #[test]
+    fn data_of_nobody_is_not_founded_upon() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::claim(place.path()).unwrap();
+        assert!(folder.require_empty().is_ok());
+        fs::write(folder.key(), "sealed").unwrap();
+        let refused = folder.require_empty().err().unwrap().to_string();
+        assert!(refused.contains("cluster.key is there") && refused.contains("new number"), "{refused}");
     }
 
     #[test]
@@ -191,7 +225,7 @@ mod tests {
         let folder = DataFolder::claim(place.path()).unwrap();
         assert_eq!(folder.unfinished().unwrap(), None);
         folder.begin(Founding::Join).unwrap();
-        Keyring::create(&folder.key()).unwrap();
+        folder.keep(Keyring::create().unwrap(), &Seal::DataDir).unwrap();
         fs::create_dir_all(folder.raft()).unwrap();
         assert_eq!(folder.unfinished().unwrap(), Some(Founding::Join));
         folder.undo().unwrap();

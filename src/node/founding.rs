@@ -22,13 +22,13 @@ use super::{
 };
 use crate::{
     app::FileMachine,
-    cluster::{Cluster, Ticket, Unanswered},
+    cluster::{Cluster, Joiner, Ticket, Unanswered},
     features::{
         identity::{self, NewUser},
-        membership::Bootstrap,
+        membership::{self, Bootstrap},
     },
     kernel::{Fault, OrgId, RequestId, Role, Secret, UserId, to_hex},
-    store::{Keyring, Store},
+    store::{Keyring, LEVEL, Store, VERSION, since},
 };
 
 /// What the first administrator logs in with, at the organization `system`.
@@ -64,12 +64,12 @@ pub(super) async fn open(config: &NodeConfig, folder: &DataFolder, url: String) 
             if config.join.is_some() {
                 tracing::info!("this node is a member already; its join token is not used");
             }
-            let keyring = Arc::new(folder.keyring()?);
-            start(folder, replica, keyring, false).await
+            let keyring = Arc::new(folder.keyring(&config.seal)?);
+            start(config, folder, replica, keyring, false).await
         }
         Way::Found(Founding::Join) => {
             let keyring = join(config, folder, &replica).await?;
-            start(folder, replica, Arc::new(keyring), false).await
+            start(config, folder, replica, Arc::new(keyring), false).await
         }
         Way::Found(Founding::Begin) => begin(config, folder, replica).await,
     }
@@ -99,13 +99,37 @@ fn way(config: &NodeConfig, folder: &DataFolder) -> Result<Way, Failure> {
     } else if Replica::exists(&folder.raft()) {
         return Ok(Way::Member);
     }
-    Ok(Way::Found(if config.join.is_some() { Founding::Join } else { Founding::Begin }))
+    // A founding draws new keys: it must not write them over those of files that are there.
+    folder.require_empty()?;
+    if config.join.is_some() {
+        return Ok(Way::Found(Founding::Join));
+    }
+    require_first(config)?;
+    Ok(Way::Found(Founding::Begin))
+}
+
+/// Only node 1 begins a cluster: any other number without data has lost its disk, or it is not mounted. It
+/// would answer its clients out of an empty cluster of its own.
+fn require_first(config: &NodeConfig) -> Result<(), Failure> {
+    let (node, data) = (config.node_id, config.data_dir.display());
+    if node == 1 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("node {node} has no data in {data} and no token, and only node 1 begins a cluster"),
+        format!(
+            "mount its disk; or, if it is new, start it with --join TOKEN; or, if its disk is lost, run \
+             `threatflow cluster remove {node}` and join it under a new number"
+        ),
+    ))
 }
 
 async fn join(config: &NodeConfig, folder: &DataFolder, replica: &raft::Config) -> Result<Keyring, Failure> {
     let token: Token = config.join.as_deref().unwrap_or_default().parse()?;
     folder.begin(Founding::Join)?;
-    let grant = Replica::join(replica, &token).await.map_err(|error| match error {
+    let about = serde_json::to_vec(&Joiner::this())
+        .map_err(|error| Fault::new("write what this node is made of", error))?;
+    let grant = Replica::join(replica, &token, about).await.map_err(|error| match error {
         raft::JoinError::Broken(fault) => fault.into(),
         other => {
             let fix =
@@ -113,8 +137,7 @@ async fn join(config: &NodeConfig, folder: &DataFolder, replica: &raft::Config) 
             Failure::new(format!("node {} did not join: {other}", replica.node), fix)
         }
     })?;
-    let keyring = Keyring::from_raw(grant.secrets)?;
-    keyring.save(&folder.key())?;
+    let keyring = folder.keep(Keyring::from_bundle(&grant.secrets)?, &config.seal)?;
     folder.finish()?;
     Ok(keyring)
 }
@@ -125,29 +148,32 @@ async fn begin(config: &NodeConfig, folder: &DataFolder, replica: raft::Config) 
         None => password::drawn(folder)?,
     };
     folder.begin(Founding::Begin)?;
-    let keyring = Arc::new(Keyring::create(&folder.key())?);
+    let keyring = Arc::new(folder.keep(Keyring::create()?, &config.seal)?);
     let bootstrap = first_entry(&keyring, password).await?;
-    let running = start(folder, replica, keyring, true).await?;
+    let running = start(config, folder, replica, keyring, true).await?;
     propose(&running.cluster, &bootstrap).await?;
     folder.finish()?;
     Ok(running)
 }
 
 async fn start(
+    config: &NodeConfig,
     folder: &DataFolder,
-    config: raft::Config,
+    replica: raft::Config,
     keyring: Arc<Keyring>,
     first: bool,
 ) -> Result<Running, Failure> {
-    let store = Arc::new(Store::open(&folder.store(), Arc::clone(&keyring))?);
-    let (machine, sent_from) = FileMachine::new(Arc::clone(&store));
+    let store = Store::open(&folder.store(), Arc::clone(&keyring))?.in_shares(config.apply_workers);
+    let store = Arc::new(store);
+    able(&store)?;
+    let (machine, sent_from) = FileMachine::new(Arc::clone(&store))?;
     let machine = Arc::new(machine);
     let gatekeeper = Arc::new(Gatekeeper::new(keyring));
     let application: Arc<dyn raft::Application> = gatekeeper.clone();
     let replica = if first {
-        Replica::bootstrap(config, machine, application).await?
+        Replica::bootstrap(replica, machine, application).await?
     } else {
-        Replica::start(config, machine, application).await?
+        Replica::start(replica, machine, application).await?
     };
     let (halt, halted) = mpsc::unbounded_channel();
     let cluster = Cluster::new(replica, store, halt);
@@ -155,12 +181,25 @@ async fn start(
     Ok(Running { cluster, halted, sent_from })
 }
 
+/// A binary that is older than the level in force could not read what it would apply: it does not begin.
+fn able(store: &Store) -> Result<(), Failure> {
+    let level = store.level();
+    if level <= LEVEL {
+        return Ok(());
+    }
+    let row = store.read(OrgId::SYSTEM, |tx| membership::level_row(tx, level))?.flatten();
+    let needs = row.map_or("a newer version".to_owned(), |row| format!("version {} or newer", row.version));
+    let what =
+        format!("level {level} is in force, and this binary (version {VERSION}) knows up to level {LEVEL}");
+    Err(Failure::new(what, format!("start this node with {needs}; a level is never lowered")))
+}
+
 /// The command that begins a cluster: hashing and sealing are done here, at the edge.
 async fn first_entry(keyring: &Arc<Keyring>, password: Secret<String>) -> Result<Bootstrap, Failure> {
     let hashed = tokio::task::spawn_blocking(move || identity::hash_password(&password)).await;
     let hash = hashed.map_err(|error| Fault::new("hash the first password", error))??;
     let signing = zeroize::Zeroizing::new(identity::mint_signing_key()?);
-    let sealed = keyring.seal(&seal_context(SIGNING_KEY), &signing)?;
+    let sealed = keyring.seal(&membership::seal_context(SIGNING_KEY), &signing)?;
     let admin = NewUser {
         id: UserId(Uuid::now_v7()),
         email: ADMIN_EMAIL.to_owned(),
@@ -169,12 +208,8 @@ async fn first_entry(keyring: &Arc<Keyring>, password: Secret<String>) -> Result
         role: Role::PlatformAdmin,
         password_hash: Some(hash),
     };
-    Ok(Bootstrap { admin, secrets: BTreeMap::from([(SIGNING_KEY.to_owned(), to_hex(&sealed))]) })
-}
-
-/// What a shared secret is sealed under.
-pub(super) fn seal_context(name: &str) -> String {
-    format!("secret:{name}")
+    let secrets = BTreeMap::from([(SIGNING_KEY.to_owned(), to_hex(&sealed))]);
+    Ok(Bootstrap { admin, secrets, version: since(LEVEL).map(str::to_owned) })
 }
 
 async fn propose(cluster: &Cluster, bootstrap: &Bootstrap) -> Result<(), Failure> {

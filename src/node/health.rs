@@ -1,8 +1,14 @@
-//! What the outside may ask about the process itself: no version, no tenant, no credentials.
+//! What the outside may ask about the process itself, without credentials.
+//!
+//! Anybody learns whether it lives, whether it is ready, and its version. More, and `/metrics`, is told on a
+//! listener that only this machine or its operator reaches. Nothing names a tenant.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{
@@ -15,14 +21,35 @@ use axum::{
 use raft::Leadership;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, View};
+use super::metrics;
+use crate::{
+    cluster::{About, Cluster, View},
+    web::Traffic,
+};
 
 /// A node that has committed entries left to apply, but no more than this, is current.
 const BEHIND_MAX: u64 = 1_000;
 
+/// Who reaches a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Who is on this machine, or on the network of its operators.
+    Operators,
+    /// Anybody.
+    Anybody,
+}
+
+impl Audience {
+    /// That of the API's listener.
+    pub(super) fn of(listening: SocketAddr) -> Self {
+        if listening.ip().to_canonical().is_loopback() { Self::Operators } else { Self::Anybody }
+    }
+}
+
 /// What the probes look at.
 pub(super) struct Health {
     cluster: Cluster,
+    traffic: Arc<Traffic>,
     draining: AtomicBool,
     /// Whether this node has once applied everything that was acknowledged before it started.
     current: AtomicBool,
@@ -30,8 +57,8 @@ pub(super) struct Health {
 
 impl Health {
     /// The health of a node that has just started.
-    pub(super) fn new(cluster: Cluster) -> Arc<Self> {
-        let health = Arc::new(Self { cluster, draining: false.into(), current: false.into() });
+    pub(super) fn new(cluster: Cluster, traffic: Arc<Traffic>) -> Arc<Self> {
+        let health = Arc::new(Self { cluster, traffic, draining: false.into(), current: false.into() });
         tokio::spawn(Arc::clone(&health).catch_up());
         health
     }
@@ -41,14 +68,16 @@ impl Health {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// The operational endpoints.
-    pub(super) fn router(self: &Arc<Self>) -> Router {
-        Router::new()
+    /// The operational endpoints, as `audience` may see them.
+    pub(super) fn router(self: &Arc<Self>, audience: Audience) -> Router {
+        let router = Router::new()
             .route("/livez", get(live))
             .route("/readyz", get(ready))
             .route("/healthz", get(ready))
-            .route("/version", get(version))
-            .with_state(Arc::clone(self))
+            .route("/version", get(version));
+        let router =
+            if audience == Audience::Operators { router.route("/metrics", get(metrics)) } else { router };
+        router.with_state(Probe { health: Arc::clone(self), audience })
     }
 
     async fn catch_up(self: Arc<Self>) {
@@ -82,34 +111,56 @@ impl Health {
     }
 }
 
-async fn live(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> Response {
-    let mut checks = health.checks(false);
+/// The health, as somebody may see it.
+#[derive(Clone)]
+struct Probe {
+    health: Arc<Health>,
+    audience: Audience,
+}
+
+impl Probe {
+    fn is_verbose(&self, query: &str) -> bool {
+        self.audience == Audience::Operators && asked(query, "verbose")
+    }
+}
+
+async fn live(State(probe): State<Probe>, RawQuery(query): RawQuery) -> Response {
+    let mut checks = probe.health.checks(false);
     checks.retain(|(name, _)| *name == "running");
-    render(&health, &checks, &query.unwrap_or_default())
+    render(&probe, &checks, &query.unwrap_or_default())
 }
 
-async fn ready(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> Response {
+async fn ready(State(probe): State<Probe>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let checks = health.checks(asked(&query, "role=leader"));
-    render(&health, &checks, &query)
+    let checks = probe.health.checks(asked(&query, "role=leader"));
+    render(&probe, &checks, &query)
 }
 
-async fn version(RawQuery(query): RawQuery) -> Response {
+async fn version(State(probe): State<Probe>, RawQuery(query): RawQuery) -> Response {
     let version = env!("CARGO_PKG_VERSION");
-    if asked(&query.unwrap_or_default(), "verbose") {
+    if probe.is_verbose(&query.unwrap_or_default()) {
         return answer(StatusCode::OK, Some(json!({ "name": "threatflow", "version": version })), "");
     }
     answer(StatusCode::OK, None, &format!("threatflow {version}\n"))
 }
 
-fn render(health: &Health, checks: &[(&'static str, Result<(), &'static str>)], query: &str) -> Response {
+async fn metrics(State(probe): State<Probe>) -> Response {
+    let page = metrics::page(&probe.health.cluster, &probe.health.traffic);
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (StatusCode::OK, headers, page).into_response()
+}
+
+fn render(probe: &Probe, checks: &[(&'static str, Result<(), &'static str>)], query: &str) -> Response {
     let wrong: Vec<&str> = checks.iter().filter_map(|(_, outcome)| outcome.err()).collect();
     let status = if wrong.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    if !asked(query, "verbose") {
+    if !probe.is_verbose(query) {
         let text = if wrong.is_empty() { "ok".to_owned() } else { wrong.join(", ") };
         return answer(status, None, &format!("{text}\n"));
     }
-    let about = health.cluster.replica().status();
+    let about = probe.health.cluster.replica().status();
     let listed: serde_json::Map<String, Value> = checks
         .iter()
         .map(|(name, outcome)| ((*name).to_owned(), json!(outcome.err().unwrap_or("ok"))))
@@ -117,6 +168,8 @@ fn render(health: &Health, checks: &[(&'static str, Result<(), &'static str>)], 
     let body = json!({
         "status": if wrong.is_empty() { "ok" } else { "unavailable" },
         "checks": listed,
+        // They take nothing away from the answer: a node with a low disk serves until it is full.
+        "warnings": About::of(&probe.health.cluster).warnings,
         "node": about.node,
         "role": about.role,
         "leader": about.leader,
@@ -139,4 +192,22 @@ fn asked(query: &str, wanted: &str) -> bool {
     query
         .split('&')
         .any(|pair| pair == wanted || pair.split_once('=').is_some_and(|(name, _)| name == wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::Audience;
+
+    #[test]
+    fn only_a_loopback_listener_is_the_operators_own() {
+        let of = |address: &str| Audience::of(address.parse().unwrap());
+        for own in ["127.0.0.1:1", "127.8.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(of(own), Audience::Operators, "{own}");
+        }
+        for open in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1"] {
+            assert_eq!(of(open), Audience::Anybody, "{open}");
+        }
+    }
 }

@@ -4,17 +4,18 @@
 //! 2. come to run ([`founding`]): as a member, by beginning a cluster, or by joining one;
 //! 3. learn the cluster's signing key, which a node that has just joined is still being sent;
 //! 4. serve, until a wish to stop or a fault;
-//! 5. stop: not ready, drain, end the jobs, hand the leadership over.
+//! 5. stop: not ready, hand the leadership over while requests drain, end the jobs.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::mpsc, time::sleep};
 
 use super::{
     Failure, NodeConfig,
+    failure::say,
     folder::{DataFolder, PASSWORD_FILE},
     founding::{self, ADMIN_EMAIL, Running, SIGNING_KEY},
-    health::Health,
+    health::{Audience, Health},
     logging,
     server::{self, Server},
     signals::Wishes,
@@ -25,7 +26,10 @@ use crate::{
         routes::{State, router},
     },
     cluster::{Cluster, View},
-    features::{identity::Tokens, membership},
+    features::{
+        identity::Tokens,
+        membership::{self, jobs::CleanUp},
+    },
     kernel::{Fault, OrgId},
 };
 
@@ -48,6 +52,10 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
     let listener = server::bind(config.listen).await?;
     let listening =
         listener.local_addr().map_err(|error| Fault::new("learn the listening address", error))?;
+    let management = match config.management_listen {
+        Some(address) => Some(server::bind(address).await?),
+        None => None,
+    };
     drop(founding::given_password(&config)?);
     let folder = DataFolder::claim(&config.data_dir)?;
     let url = config.url(listening);
@@ -66,8 +74,8 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
             }
         };
         let state = State::new(cluster.clone(), tokens);
-        let jobs = app::spawn(&state, sent_from);
-        let parts = Parts::serve(&config, &cluster, listener, state);
+        let jobs = app::spawn(&state, sent_from, clean_up(&config));
+        let parts = Parts::serve(&config, (listener, listening), management, state);
         announce(&config, &folder, &url);
         wishes.next().await;
         tokio::select! {
@@ -82,24 +90,43 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
     }
 }
 
+fn clean_up(config: &NodeConfig) -> CleanUp {
+    let dead_ms = u64::try_from(config.dead_server_cleanup.as_millis()).unwrap_or(u64::MAX);
+    CleanUp { dead_ms, least: config.min_quorum }
+}
+
 /// What serves.
 struct Parts {
     server: Server,
+    management: Option<Server>,
     health: Arc<Health>,
 }
 
 impl Parts {
-    fn serve(config: &NodeConfig, cluster: &Cluster, listener: TcpListener, state: State) -> Self {
-        let health = Health::new(cluster.clone());
-        let server = Server::start(listener, health.router().merge(router(state)), config);
-        Self { server, health }
+    fn serve(
+        config: &NodeConfig,
+        (listener, listening): (TcpListener, SocketAddr),
+        management: Option<TcpListener>,
+        state: State,
+    ) -> Self {
+        let health = Health::new(state.cluster.clone(), Arc::clone(&state.traffic));
+        let probes = health.router(Audience::of(listening));
+        let server = Server::start(listener, probes.merge(router(state)), config);
+        let management =
+            management.map(|listener| Server::start(listener, health.router(Audience::Operators), config));
+        Self { server, management, health }
     }
 
     async fn stop(self, cluster: &Cluster, jobs: Jobs) {
         self.health.drain();
-        self.server.stop().await;
+        // The leadership first: while this node leads, whatever stops here stops for all.
+        tokio::join!(cluster.replica().hand_over(), self.server.stop());
         jobs.stop().await;
         cluster.replica().stop().await;
+        // Last: a monitor may watch the stop.
+        if let Some(management) = self.management {
+            management.stop().await;
+        }
         tracing::info!("stopped");
     }
 }
@@ -112,8 +139,8 @@ async fn tokens(cluster: &Cluster) -> Result<Tokens, Failure> {
             cluster.read(&View::Local, OrgId::SYSTEM, |tx| membership::secret(tx, SIGNING_KEY)).await;
         match sealed {
             Ok(Some(Some(sealed))) => {
-                let context = founding::seal_context(SIGNING_KEY);
-                let key = zeroize::Zeroizing::new(cluster.store().keyring().unseal(&context, &sealed)?);
+                let context = membership::seal_context(SIGNING_KEY);
+                let key = cluster.store().keyring().unseal(&context, &sealed)?;
                 return Ok(Tokens::new(&key)?);
             }
             Ok(_) if !told => {
@@ -143,19 +170,19 @@ async fn fault(cluster: &Cluster, halted: &mut mpsc::UnboundedReceiver<String>) 
 fn halt(fault: &str) -> Result<(), Failure> {
     let failure = Failure::fault(fault);
     tracing::error!(fault, "this node met a fault");
-    eprintln!("threatflow: {failure}");
+    failure.say();
     std::process::exit(i32::from(failure.code()));
 }
 
 fn announce(config: &NodeConfig, folder: &DataFolder, url: &str) {
     let data = config.data_dir.display();
-    eprintln!("threatflow: node {} serves {url} (data in {data})", config.node_id);
+    say(format_args!("node {} serves {url} (data in {data})", config.node_id));
     if folder.password().exists() {
         let path = config.data_dir.join(PASSWORD_FILE);
-        eprintln!(
-            "threatflow: log in to organization \"system\" as {ADMIN_EMAIL} with the password in {} \
+        say(format_args!(
+            "log in to organization \"system\" as {ADMIN_EMAIL} with the password in {} \
              (POST {url}/api/v2/auth/login), then delete that file",
             path.display()
-        );
+        ));
     }
 }

@@ -16,7 +16,10 @@ pub(super) fn begin(config: &NodeConfig) {
         format!("{},openraft=warn", config.log)
     };
     let filter = EnvFilter::try_new(wanted).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written is lost. Told to stderr by `eprintln!`, as the library does, it would panic in
+    // whichever thread logs, and a full disk under stderr is when a node has to stop in order.
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let _ = match config.log_format {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),

@@ -1,8 +1,14 @@
 //! Connections: accepted up to a limit, served, drained.
 
-use std::{fmt::Display, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt::Display, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{HeaderValue, Request, Version, header::CONNECTION},
+};
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -28,12 +34,28 @@ const STREAMS_MAX: u32 = 256;
 /// Head of an HTTP/1 request, and list of headers of an HTTP/2 one.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const PING_EVERY: Duration = Duration::from_secs(30);
+/// Connections taken from the kernel's queue when the door shuts: more than it holds.
+const QUEUED_MAX: usize = 4096;
+/// How long a node that stops still answers, and tells with each answer that the connection ends: a client that
+/// goes on at once never meets a connection that closes under its request.
+const FAREWELL: Duration = Duration::from_millis(300);
+const HEARD_WITHIN: Duration = Duration::from_millis(50);
+
+/// How far a server is on its way to its end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serves,
+    /// Serves whoever comes, and ends each connection with the next answer.
+    Leaves,
+    /// Takes no more connections.
+    Shut,
+}
 
 /// A server that runs.
 pub(super) struct Server {
     /// Accepts until told to stop, then gives the open connections back.
     accepting: JoinHandle<GracefulShutdown>,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     drain: Duration,
 }
 
@@ -51,15 +73,19 @@ impl Server {
     /// Begins to serve.
     pub(super) fn start(listener: TcpListener, router: Router, config: &NodeConfig) -> Self {
         let places = Arc::new(Semaphore::new(config.connections_max));
-        let door = Door { listener, router, protocol: protocol(config.header_timeout), places };
-        let (stop, stopping) = watch::channel(false);
-        Self { accepting: tokio::spawn(door.open(stopping)), stop, drain: config.drain }
+        let (phase, now) = watch::channel(Phase::Serves);
+        let door = Door { listener, router, protocol: protocol(config.header_timeout), places, phase: now };
+        Self { accepting: tokio::spawn(door.open()), phase, drain: config.drain }
     }
 
-    /// Accepts no more, lets running requests end for a while, then cuts them off.
+    /// Says farewell, then accepts no more, lets running requests end for a while, and cuts them off.
     pub(super) async fn stop(self) {
-        self.stop.send_replace(true);
+        self.phase.send_replace(Phase::Leaves);
+        sleep(FAREWELL.min(self.drain)).await;
+        self.phase.send_replace(Phase::Shut);
         let Ok(connections) = self.accepting.await else { return };
+        // One that has just come in is closed unheard if it has not been read from.
+        sleep(HEARD_WITHIN.min(self.drain)).await;
         let open = connections.count();
         if timeout(self.drain, connections.shutdown()).await.is_err() {
             tracing::warn!(connections = open, "requests did not end in time and were cut off");
@@ -80,10 +106,13 @@ fn protocol(header_timeout: Duration) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Waits for the wish to stop.
-async fn told(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stop| *stop).await;
+/// Waits until no more connections are to be taken.
+async fn shut(phase: &mut watch::Receiver<Phase>) {
+    let _ = phase.wait_for(|phase| *phase == Phase::Shut).await;
 }
+
+/// A connection, who is at its other end, and its place among those that may be open.
+type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
 
 /// What comes in, and what serves it.
 struct Door {
@@ -91,28 +120,40 @@ struct Door {
     router: Router,
     protocol: Builder<TokioExecutor>,
     places: Arc<Semaphore>,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Door {
-    async fn open(self, mut stopping: watch::Receiver<bool>) -> GracefulShutdown {
+    async fn open(self) -> GracefulShutdown {
         let connections = GracefulShutdown::new();
+        let mut phase = self.phase.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = self.accept() => accepted,
-                () = told(&mut stopping) => return connections,
+                () = shut(&mut phase) => break,
             };
-            let Some((stream, peer, place)) = accepted else { return connections };
-            let connection = connections.watch(self.serve(stream, peer));
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection ended early");
-                }
-                drop(place);
-            });
+            let Some(accepted) = accepted else { return connections };
+            self.let_in(&connections, accepted);
         }
+        // Whoever waits in the kernel's queue would be cut off with it.
+        for _ in 0..QUEUED_MAX {
+            let Some(Some(accepted)) = self.accept().now_or_never() else { break };
+            self.let_in(&connections, accepted);
+        }
+        connections
     }
 
-    async fn accept(&self) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    fn let_in(&self, connections: &GracefulShutdown, (stream, peer, place): Accepted) {
+        let connection = connections.watch(self.serve(stream, peer));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+
+    async fn accept(&self) -> Option<Accepted> {
         // Beyond the limit connections wait in the kernel's queue: cheaper than an answer each.
         let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         loop {
@@ -133,10 +174,18 @@ impl Door {
     ) -> impl GracefulConnection<Error: Display> + Send + use<> {
         // Answers are small and wanted now.
         let _ = stream.set_nodelay(true);
-        let router = self.router.clone();
+        let (router, phase) = (self.router.clone(), self.phase.clone());
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request.map(Body::new))
+            let one_by_one = request.version() < Version::HTTP_2;
+            let (answer, phase) = (router.clone().oneshot(request.map(Body::new)), phase.clone());
+            async move {
+                let mut answer = answer.await?;
+                if one_by_one && *phase.borrow() > Phase::Serves {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         self.protocol.serve_connection(TokioIo::new(stream), service).into_owned()
     }

@@ -1,20 +1,26 @@
 //! The set of files: where they are, which exist, and who may touch them when.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
 };
 
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use super::{
+    destroy,
     durable::{read_if_present, write_secret},
+    filekeys::{FileKeys, SealedEntry},
     keyring::{Keyring, WrappedKey},
     marks::Marks,
     readers::Readers,
+    shares::Shares,
     snapshot,
     writer::{Writers, peek},
 };
@@ -32,9 +38,22 @@ pub struct Store {
     pub(super) overgrown: Mutex<BTreeSet<FileId>>,
     /// One checkpoint of a file at a time: two would make the second report busy and sync nothing.
     pub(super) checkpointing: Mutex<()>,
-    readers: Readers,
-    writers: Mutex<Writers>,
+    /// Write connections that are open: to be known without waiting for apply.
+    pub(super) writing: Arc<AtomicUsize>,
+    /// The system file's, as committed.
+    pub(super) level: AtomicU32,
+    pub(super) readers: Readers,
+    writers: Shares,
+    /// The keys of files used lately.
+    pub(super) keys: Mutex<BTreeMap<FileId, Arc<FileKeys>>>,
+    /// Files whose pages are not yet under their newest key.
+    pub(super) rekeying: Mutex<BTreeSet<FileId>>,
+    /// Every key of a file is wrapped under this generation or a newer one.
+    rewrapped: AtomicU32,
 }
+
+/// Each takes about 1 KiB.
+const KEYS_MAX: usize = 4096;
 
 impl Store {
     /// Opens the store in `root`, completing a snapshot installation that a crash cut short.
@@ -43,6 +62,7 @@ impl Store {
         fs::create_dir_all(&tenants)
             .map_err(|error| Fault::new(format!("create {}", tenants.display()), error))?;
         snapshot::complete(root)?;
+        let destroyed = destroy::complete(root)?;
         let store = Self {
             root: root.to_owned(),
             keyring,
@@ -51,11 +71,38 @@ impl Store {
             dirty: Mutex::default(),
             overgrown: Mutex::default(),
             checkpointing: Mutex::default(),
+            writing: Arc::default(),
+            level: AtomicU32::new(0),
             readers: Readers::default(),
-            writers: Mutex::default(),
+            writers: Shares::new(1),
+            keys: Mutex::default(),
+            rekeying: Mutex::default(),
+            rewrapped: AtomicU32::new(0),
         };
+        for file in destroyed {
+            lock(&store.marks).remove(file);
+        }
+        store.find_rekeying()?;
         store.find_unmarked()?;
+        store.learn_level()?;
         Ok(store)
+    }
+
+    /// Divides the files into as many shares as there will be threads that write.
+    #[must_use]
+    pub fn in_shares(mut self, shares: usize) -> Self {
+        self.writers = Shares::new(shares);
+        self
+    }
+
+    /// How many shares there are.
+    pub fn shares(&self) -> usize {
+        self.writers.count()
+    }
+
+    /// Which share `file` belongs to while this process lives.
+    pub fn share_of(&self, file: FileId) -> usize {
+        self.writers.of(file)
     }
 
     /// The keys.
@@ -78,6 +125,21 @@ impl Store {
         lock(&self.marks).list().map(|(file, _)| file).collect()
     }
 
+    /// Connections to files that are kept open, whether or not they are in use.
+    pub fn open_connections(&self) -> usize {
+        self.writing.load(Ordering::Relaxed) + self.readers.idle()
+    }
+
+    /// The files that may have effects to send to other files.
+    pub fn sending(&self) -> BTreeSet<FileId> {
+        lock(&self.marks).sending().clone()
+    }
+
+    /// Whether `file` may have effects to send to other files.
+    pub fn is_sending(&self, file: FileId) -> bool {
+        lock(&self.marks).sending().contains(&file)
+    }
+
     /// Runs queries on a consistent view of `file`; `None` when it does not exist.
     pub fn read<T>(
         &self,
@@ -91,10 +153,24 @@ impl Store {
         self.readers.with(self, file, queries).map(Some)
     }
 
-    /// Lends the write connections to apply: one caller at a time.
-    pub fn write<T>(&self, apply: impl FnOnce(&Self, &mut Writers) -> Result<T, Fault>) -> Result<T, Fault> {
-        let mut writers = lock(&self.writers);
-        apply(self, &mut writers)
+    /// Lends the write connections of the share of `file`: one caller at a time.
+    pub fn write<T>(
+        &self,
+        file: FileId,
+        apply: impl FnOnce(&Self, &mut Writers) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.write_share(self.share_of(file), apply)
+    }
+
+    /// Lends the write connections of a share, below [`Store::shares`].
+    pub fn write_share<T>(&self, share: usize, apply: impl FnOnce(&Self, &mut Writers) -> T) -> T {
+        apply(self, &mut lock(self.writers.get(share)))
+    }
+
+    /// The shares that have something to commit, and how many files.
+    pub fn begun(&self) -> Vec<(usize, usize)> {
+        let begun = self.writers.iter().enumerate().map(|(share, writers)| (share, lock(writers).begun()));
+        begun.filter(|(_, files)| *files > 0).collect()
     }
 
     /// Where `file` lies.
@@ -102,28 +178,102 @@ impl Store {
         self.root.join(file_name(file))
     }
 
-    pub(super) fn wrapped_key(&self, file: FileId) -> Result<Option<WrappedKey>, Fault> {
-        let path = self.path(file).with_extension("key");
-        let bytes = read_if_present(&path)?;
-        Ok(bytes.map(|bytes| WrappedKey(String::from_utf8_lossy(&bytes).trim().to_owned())))
+    /// The keys of a file, if it has any here.
+    pub(super) fn find_keys(&self, file: FileId) -> Result<Option<Arc<FileKeys>>, Fault> {
+        if let Some(keys) = lock(&self.keys).get(&file) {
+            return Ok(Some(Arc::clone(keys)));
+        }
+        let Some(text) = self.key_text(file)? else { return Ok(None) };
+        let keys = Arc::new(FileKeys::read(&self.keyring, file, &text)?);
+        let mut known = lock(&self.keys);
+        if known.len() >= KEYS_MAX {
+            known.clear();
+        }
+        known.insert(file, Arc::clone(&keys));
+        Ok(Some(keys))
     }
 
-    pub(super) fn save_key(&self, file: FileId, key: &WrappedKey) -> Result<(), Fault> {
-        write_secret(&self.path(file).with_extension("key"), format!("{}\n", key.0).as_bytes())
+    /// The keys of an existing file.
+    pub(super) fn keys(&self, file: FileId) -> Result<Arc<FileKeys>, Fault> {
+        let missing = || Fault::found(format!("{}: its key file is missing", self.path(file).display()));
+        self.find_keys(file)?.ok_or_else(missing)
     }
 
-    /// The raw key of an existing file.
-    pub(super) fn key(&self, file: FileId) -> Result<Zeroizing<[u8; 32]>, Fault> {
-        let wrapped = self
-            .wrapped_key(file)?
-            .ok_or_else(|| Fault::found(format!("{}: its key file is missing", self.path(file).display())))?;
-        self.keyring.unwrap_key(file, &wrapped)
+    /// What the key file of `file` says.
+    pub(super) fn key_text(&self, file: FileId) -> Result<Option<String>, Fault> {
+        let bytes = read_if_present(&self.key_path(file))?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Takes in the key that the entry at `since` brings for a file that it creates. After a crash it is there already.
+    pub(super) fn take_first_key(&self, file: FileId, since: u64, key: &WrappedKey) -> Result<(), Fault> {
+        if self.find_keys(file)?.is_none() {
+            let mut keys = FileKeys::first(&self.keyring, file, since, key)?;
+            keys.rewrap(&self.keyring)?;
+            write_secret(&self.key_path(file), keys.text().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Whether every key of a file is wrapped under the active cluster key.
+    pub fn is_rewrapped(&self) -> bool {
+        self.rewrapped.load(Ordering::SeqCst) >= self.keyring.active()
+    }
+
+    /// Wraps every key of a file under the active cluster key.
+    pub fn rewrap(&self) -> Result<(), Fault> {
+        let active = self.keyring.active();
+        for file in self.list() {
+            let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(text) = self.key_text(file)? else { continue };
+            let mut keys = FileKeys::read(&self.keyring, file, &text)?;
+            if keys.rewrap(&self.keyring)? {
+                write_secret(&self.key_path(file), keys.text().as_bytes())?;
+                lock(&self.keys).remove(&file);
+            }
+        }
+        self.rewrapped.store(active, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Seals an entry about `file` for the log; `None` when this node has no key of it and none is brought.
+    pub fn seal_entry(
+        &self,
+        file: FileId,
+        brings: Option<&WrappedKey>,
+        plain: &[u8],
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        let salt = self.keyring.draw()?;
+        match (self.find_keys(file)?, brings) {
+            (Some(keys), _) => keys.seal(&salt, brings, plain).map(Some),
+            (None, Some(key)) => {
+                FileKeys::first(&self.keyring, file, 0, key)?.seal(&salt, brings, plain).map(Some)
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Whether an entry at `index` is sealed under the key that was its file's newest then. One that is not was sealed
+    /// by a node that had not heard of the new key: it does not count, on any node.
+    pub fn is_current(&self, entry: &SealedEntry<'_>, index: u64) -> Result<bool, Fault> {
+        Ok(self.keys(entry.file)?.number_at(index) == entry.number())
+    }
+
+    /// Opens an entry of the log; its file exists.
+    pub fn open_entry(&self, entry: &SealedEntry<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        self.keys(entry.file)?.open(entry)
+    }
+
+    pub(super) fn key_path(&self, file: FileId) -> PathBuf {
+        self.path(file).with_extension("key")
     }
 
     /// Forgets every open connection. Only under the exclusive gate.
     pub(super) fn close_all(&self) {
         self.readers.close_all();
-        lock(&self.writers).close_all();
+        self.writers.iter().for_each(|writers| lock(writers).close_all());
+        lock(&self.keys).clear();
+        self.rewrapped.store(0, Ordering::SeqCst);
     }
 
     /// Files created after the last checkpoint have no mark on record: their own says it.

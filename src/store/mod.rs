@@ -1,34 +1,46 @@
 //! The store: one encrypted SQLite file per organization, and the system file.
 //!
-//! Owns the table `spine_state`: each file's own watermark, written in the transaction that moves it.
+//! Owns the table `spine_state`: each file's own watermark and level, written in the transaction that moves them.
 //!
 //! What always holds:
-//! - one thread writes (apply), each file in one transaction per batch; readers never block it;
+//! - each file belongs to one share and one thread writes to a share (apply), each file in one transaction for
+//!   many batches; readers never block it;
 //! - no fsync per commit: the Raft log is the durable record, [`Store::checkpoint`] makes the files
 //!   durable in the background, and the log is purged only below a checkpoint;
-//! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise.
+//! - the level of the system file is the level in force; no other file is above it, and none ever falls;
+//! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise, and so is what
+//!   the log says of it.
 //!
 //! Must not know: what the rows mean, HTTP, consensus. Start reading at `files.rs`.
 
 mod banned;
 mod checkpoint;
+mod destroy;
 mod digest;
 mod durable;
+mod filekeys;
 mod files;
 mod keyring;
+mod level;
 mod marks;
 mod migrate;
 mod open;
 mod readers;
+mod rekey;
+mod room;
+mod shares;
 mod snapshot;
 mod stop;
 mod writer;
 
 pub use digest::digest;
 pub use durable::{read_if_present, write_secret};
+pub use filekeys::SealedEntry;
 pub use files::Store;
-pub use keyring::{Keyring, WrappedKey};
-pub use migrate::{LEVEL, schema};
+pub use keyring::{Generation, Keep, Keyring, WrappedKey, generation_of};
+pub use level::level_of;
+pub use migrate::{LEVEL, REHEARSAL, VERSION, schema, since, unknown_level};
+pub use room::Room;
 pub use snapshot::Mark;
 pub use stop::Stop;
 pub use writer::{FileState, Writer, Writers};

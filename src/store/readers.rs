@@ -36,15 +36,25 @@ impl Readers {
         let pooled = lock(&self.idle).take(file);
         let connection = match pooled {
             Some(connection) => connection,
-            None => open::for_read(&store.path(file), &*store.key(file)?)?,
+            None => open::for_read(&store.path(file), store.keys(file)?.raw()?)?,
         };
         connection.prepare_cached("BEGIN")?.execute([])?;
         let answer = queries(&connection);
         // A connection whose view cannot be ended is dropped, not pooled: it would pin the log.
-        if connection.prepare_cached("COMMIT")?.execute([]).is_ok() {
+        // Nor is one of a file that was destroyed meanwhile.
+        if connection.prepare_cached("COMMIT")?.execute([]).is_ok() && store.exists(file) {
             lock(&self.idle).give(file, connection);
         }
         answer
+    }
+
+    pub(super) fn close(&self, file: FileId) {
+        lock(&self.idle).by_use.retain(|_, (of, _)| *of != file);
+    }
+
+    /// Connections that nobody uses now.
+    pub(super) fn idle(&self) -> usize {
+        lock(&self.idle).by_use.len()
     }
 
     pub(super) fn close_all(&self) {

@@ -18,22 +18,21 @@ use sqlite::Access;
 use super::{
     durable::{read_if_present, remove_if_present, sync_folder, write_secret},
     files::{Store, file_name, lock},
-    keyring::WrappedKey,
     marks::Marks,
     open,
     writer::mark_of,
 };
 use crate::kernel::{Fault, FileId, OrgId};
 
-/// A file, where it stands, and its wrapped key.
+/// A file, where it stands, and its wrapped keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// The file.
     pub file: FileId,
     /// Index of the last entry applied.
     pub mark: u64,
-    /// Its wrapped key, which travels with it.
-    pub key: WrappedKey,
+    /// Its wrapped keys, which travel with it: the text of its key file.
+    pub keys: String,
 }
 
 impl Mark {
@@ -54,15 +53,23 @@ struct Install {
     take: Vec<Mark>,
     remove: Vec<FileId>,
     marks: Vec<(FileId, u64)>,
+    /// Files that may have effects to send: what is taken may, what stays if it had.
+    sending: Vec<FileId>,
 }
 
 const NOTE: &str = "install.json";
 
 impl Store {
-    /// Every file with its mark and wrapped key, in order.
+    /// Every file with its mark and wrapped keys, in order.
     pub fn marks(&self) -> Result<Vec<Mark>, Fault> {
         let all: Vec<(FileId, u64)> = lock(&self.marks).list().collect();
-        all.into_iter().map(|(file, mark)| Ok(Mark { file, mark, key: self.present_key(file)? })).collect()
+        let here = |(file, mark)| match self.key_text(file)? {
+            Some(keys) => Ok(Some(Mark { file, mark, keys })),
+            // Destroyed since the list was made.
+            None if !self.exists(file) => Ok(None),
+            None => Err(Fault::found(format!("the key of file {file} is missing"))),
+        };
+        all.into_iter().filter_map(|entry| here(entry).transpose()).collect()
     }
 
     /// Writes a consistent, sealed copy of `file` to `to` while writers go on; `None` when it is gone.
@@ -72,13 +79,13 @@ impl Store {
             return Ok(None);
         }
         remove_if_present(to)?;
-        let key = self.key(file)?;
-        let source = open::for_read(&self.path(file), &key)?;
-        let mut copy = sqlite::open(to, &key, Access::Write)?;
+        let keys = self.keys(file)?;
+        let source = open::for_read(&self.path(file), keys.raw()?)?;
+        let mut copy = sqlite::open(to, keys.raw()?, Access::Write)?;
         // One step: the whole copy is of one state of the file.
         Backup::new(&source, &mut copy)?.step(-1)?;
         let mark = mark_of(&copy)?;
-        Ok(Some(Mark { file, mark, key: self.present_key(file)? }))
+        Ok(Some(Mark { file, mark, keys: keys.text() }))
     }
 
     /// Replaces this node's files: `keep` stay, `take` come from `staged`, all others go.
@@ -87,7 +94,9 @@ impl Store {
         let stay: BTreeSet<FileId> = keep.iter().chain(take).map(|mark| mark.file).collect();
         let remove = files_on_disk(&self.root)?.into_iter().filter(|file| !stay.contains(file)).collect();
         let marks = keep.iter().chain(take).map(|mark| (mark.file, mark.mark)).collect();
-        let note = Install { staged: staged.to_owned(), take: take.to_vec(), remove, marks };
+        let had = keep.iter().map(|mark| mark.file).filter(|file| self.is_sending(*file));
+        let sending = had.chain(take.iter().map(|mark| mark.file)).collect();
+        let note = Install { staged: staged.to_owned(), take: take.to_vec(), remove, marks, sending };
         self.close_all();
         let text = serde_json::to_vec(&note).map_err(|error| Fault::new("write the install note", error))?;
         write_secret(&self.root.join(NOTE), &text)?;
@@ -95,11 +104,8 @@ impl Store {
         *lock(&self.marks) = Marks::load(&self.root)?;
         lock(&self.dirty).clear();
         lock(&self.overgrown).clear();
-        Ok(())
-    }
-
-    fn present_key(&self, file: FileId) -> Result<WrappedKey, Fault> {
-        self.wrapped_key(file)?.ok_or_else(|| Fault::found(format!("the key of file {file} is missing")))
+        self.learn_level()?;
+        self.require_known_level()
     }
 }
 
@@ -107,8 +113,10 @@ impl Store {
 pub(super) fn complete(root: &Path) -> Result<(), Fault> {
     let path = root.join(NOTE);
     let Some(bytes) = read_if_present(&path)? else { return Ok(()) };
-    let note: Install = serde_json::from_slice(&bytes)
-        .map_err(|error| Fault::new(format!("read {}", path.display()), error))?;
+    let note: Install = serde_json::from_slice(&bytes).map_err(|error| {
+        let cure = "remove this node from the cluster, remove its data and join it under a new number";
+        Fault::found(format!("read {}: {error}; {cure}", path.display()))
+    })?;
     for mark in &note.take {
         take(root, &note.staged, mark)?;
     }
@@ -123,6 +131,7 @@ pub(super) fn complete(root: &Path) -> Result<(), Fault> {
     for (file, mark) in &note.marks {
         marks.set(*file, *mark);
     }
+    note.sending.iter().for_each(|file| marks.set_sending(*file, true));
     Marks::save(root, &marks.record()?)?;
     remove_if_present(&path)?;
     sync_folder(root)
@@ -140,7 +149,7 @@ fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
     for extension in ["db-wal", "db-shm"] {
         remove_if_present(&to.with_extension(extension))?;
     }
-    write_secret(&to.with_extension("key"), format!("{}\n", mark.key.0).as_bytes())?;
+    write_secret(&to.with_extension("key"), mark.keys.as_bytes())?;
     fs::rename(&from, &to).map_err(|error| Fault::new(format!("take {}", to.display()), error))
 }
 

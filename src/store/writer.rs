@@ -1,6 +1,12 @@
 //! Write connections: used by apply alone, one transaction per file and batch.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -26,35 +32,68 @@ pub struct FileState {
 pub struct Writer {
     connection: Connection,
     state: FileState,
+    /// What became known in this transaction: whether it has effects to send to other files.
+    sending: Option<bool>,
     begun: bool,
     used: u64,
+    _counted: Counted,
 }
 
-/// The write connections that are open.
-#[derive(Default)]
+/// Counts an open connection while it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn among(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The write connections that are open to files of one share.
 pub struct Writers {
     open: BTreeMap<FileId, Writer>,
+    /// Those with a transaction.
+    begun: usize,
     clock: u64,
+    open_max: usize,
 }
 
-/// Each costs 0.25 MiB (measured); a cold file is opened again in under a millisecond.
-const OPEN_MAX: usize = 48;
+/// In all shares. Each costs 0.25 MiB (measured) and three descriptors: with the readers fewer than 1,000 in all. A
+/// cold file is opened again in about a millisecond.
+const OPEN_MAX: usize = 224;
 
 impl Writers {
-    /// The file with its transaction begun; `None` when it does not exist and no key is given to create it.
+    /// Those of one of `shares` shares.
+    pub(super) fn of_share(shares: usize) -> Self {
+        Self { open: BTreeMap::new(), begun: 0, clock: 0, open_max: OPEN_MAX.div_ceil(shares.max(1)) }
+    }
+
+    /// How many files have a transaction to commit.
+    pub(super) fn begun(&self) -> usize {
+        self.begun
+    }
+
+    /// The file with its transaction begun; `None` when it does not exist and the entry brings no key to create it:
+    /// its index and that key.
     pub fn begin(
         &mut self,
         store: &Store,
         file: FileId,
-        create: Option<&WrappedKey>,
+        create: Option<(u64, &WrappedKey)>,
     ) -> Result<Option<&mut Writer>, Fault> {
         self.clock += 1;
         let writer = match self.open.entry(file) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(place) => {
                 if !store.exists(file) {
-                    let Some(key) = create else { return Ok(None) };
-                    store.save_key(file, key)?;
+                    let Some((since, key)) = create else { return Ok(None) };
+                    store.take_first_key(file, since, key)?;
                 }
                 place.insert(Writer::open(store, file)?)
             }
@@ -63,6 +102,7 @@ impl Writers {
         if !writer.begun {
             writer.execute("BEGIN IMMEDIATE")?;
             writer.begun = true;
+            self.begun += 1;
         }
         Ok(Some(writer))
     }
@@ -74,8 +114,19 @@ impl Writers {
             committed
                 .map_err(|fault| Fault::new(format!("write to {}", store.path(*file).display()), fault))?;
             writer.begun = false;
-            lock(&store.marks).set(*file, writer.state.mark);
+            self.begun -= 1;
+            // In this order: a checkpoint that sees the mark must also see that the file is not yet durable.
             lock(&store.dirty).insert(*file);
+            let mut marks = lock(&store.marks);
+            marks.set(*file, writer.state.mark);
+            marks.at_level(*file, writer.state.level);
+            if let Some(sending) = writer.sending.take() {
+                marks.set_sending(*file, sending);
+            }
+            drop(marks);
+            if file.is_system() {
+                store.level.store(writer.state.level, Ordering::Release);
+            }
             if lock(&store.overgrown).remove(file) {
                 writer.empty_log(store)?;
             }
@@ -84,13 +135,27 @@ impl Writers {
         Ok(())
     }
 
+    /// Destroys `file` and its keys; what was not committed of it goes with it.
+    pub fn destroy(&mut self, store: &Store, file: FileId) -> Result<(), Fault> {
+        if self.open.remove(&file).is_some_and(|writer| writer.begun) {
+            self.begun -= 1;
+        }
+        store.destroy(file)
+    }
+
+    /// Closes `file`, which has no transaction.
+    pub(super) fn close(&mut self, file: FileId) {
+        self.open.remove(&file);
+    }
+
     /// Closes every file; what was not committed is taken back.
     pub(super) fn close_all(&mut self) {
         self.open.clear();
+        self.begun = 0;
     }
 
     fn shrink(&mut self) {
-        while self.open.len() > OPEN_MAX {
+        while self.open.len() > self.open_max {
             let oldest = self.open.iter().min_by_key(|(_, writer)| writer.used).map(|(file, _)| *file);
             let Some(oldest) = oldest else { return };
             self.open.remove(&oldest);
@@ -100,17 +165,29 @@ impl Writers {
 
 impl Writer {
     fn open(store: &Store, file: FileId) -> Result<Self, Fault> {
-        let connection = open::for_apply(&store.path(file), &*store.key(file)?)?;
+        let connection = open::for_apply(&store.path(file), store.keys(file)?.raw()?)?;
         let state = read_state(&connection)?;
         let marked = store.mark(file);
         if state.mark < marked {
             return Err(Fault::found(format!(
-                "file {file} stands at entry {}, but entry {marked} was applied to it: it was replaced or lost; \
-                 remove this node's data and join it again",
+                "{} stands at entry {}, but entry {marked} was applied to it: it was replaced or lost; put it back, \
+                 or remove this node from the cluster, remove its data and join it under a new number",
+                store.path(file).display(),
                 state.mark
             )));
         }
-        Ok(Self { connection, state, begun: false, used: 0 })
+        if state.mark > marked {
+            // Written after the record of the marks: what it did since is not on it.
+            lock(&store.marks).set_sending(file, true);
+        }
+        Ok(Self {
+            connection,
+            state,
+            sending: None,
+            begun: false,
+            used: 0,
+            _counted: Counted::among(&store.writing),
+        })
     }
 
     /// The connection, inside the transaction.
@@ -121,6 +198,11 @@ impl Writer {
     /// Where the file stands inside the transaction.
     pub fn state(&self) -> FileState {
         self.state
+    }
+
+    /// Says whether the file has effects to send to other files, inside the transaction.
+    pub fn set_sending(&mut self, sending: bool) {
+        self.sending = Some(sending);
     }
 
     /// Brings the file to `level` if it is behind.
@@ -187,7 +269,7 @@ impl Writer {
     }
 }
 
-fn read_state(connection: &Connection) -> Result<FileState, Fault> {
+pub(super) fn read_state(connection: &Connection) -> Result<FileState, Fault> {
     let exists: bool = connection.query_row(HAS_STATE, [], |row| row.get(0))?;
     if !exists {
         return Ok(FileState::default());

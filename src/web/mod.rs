@@ -17,6 +17,7 @@ mod problem;
 mod reply;
 mod route;
 mod server;
+mod traffic;
 pub mod value;
 mod version;
 
@@ -29,4 +30,5 @@ pub use problem::{Problem, describe};
 pub use reply::Reply;
 pub use route::{Handler, Method, Needs, Route, Takes};
 pub use server::{Frame, router};
+pub use traffic::{BOUNDS_MS, Tallied, Tally, Traffic};
 pub use version::Version;

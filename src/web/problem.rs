@@ -156,6 +156,20 @@ fn describe_conflict(refusal: &Refusal) -> Problem {
                 .with("object", id.as_str())
                 .with("version", version.as_str())
         }
+        Refusal::KeyChanged => conflict(
+            "key_changed",
+            "The key of the organization has just changed",
+            "nothing was written; send it again",
+        ),
+        Refusal::LevelTooLow { needed, level } => {
+            let detail = format!(
+                "this needs level {needed}, and level {level} is in force; once every node runs the new version, \
+                 an operator raises it with `threatflow level raise`"
+            );
+            conflict("level_too_low", "The cluster is not at the level that this needs", &detail)
+                .with("needed", *needed)
+                .with("level", *level)
+        }
         Refusal::IdempotencyKeyReused => Problem::new(
             422,
             "idempotency_key_reused",

@@ -166,6 +166,22 @@ impl Route {
         self
     }
 
+    /// Reads a body and a query as a request of this route is read; the fuzzer's way in.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn read(&self, body: &[u8], query: &str) -> Result<(), Problem> {
+        for (version, _) in &self.paths {
+            if let Takes::Fields(read) = &self.takes {
+                let mut fields = Fields::parse(*version, body)?;
+                read(&mut fields);
+                fields.finish()?;
+            }
+            let mut fields = QueryFields::parse(query);
+            (self.asks)(&mut fields);
+            fields.finish()?;
+        }
+        Ok(())
+    }
+
     /// A larger or smaller body.
     #[must_use]
     pub fn body_max(mut self, bytes: usize) -> Self {

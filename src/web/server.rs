@@ -2,7 +2,12 @@
 //!
 //! One request, in order: id, credentials, caller, rate, body, context, handler, answer.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -18,8 +23,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Admitted, Caller, Cx, Gate, Method, Needs, Problem, Reply, Route, Version, clock::now, headers,
-    reply::Content,
+    Admitted, Caller, Cx, Gate, Method, Needs, Problem, Reply, Route, Tally, Traffic, Version, clock::now,
+    headers, reply::Content,
 };
 use crate::{
     cluster::{Cluster, Ticket, View},
@@ -32,6 +37,8 @@ pub struct Frame {
     pub cluster: Cluster,
     /// How callers are recognised and organizations found.
     pub gate: Arc<dyn Gate>,
+    /// What is asked and how it is answered.
+    pub traffic: Arc<Traffic>,
 }
 
 /// How long a body may take to arrive.
@@ -44,18 +51,22 @@ pub fn router(frame: Arc<Frame>, table: Vec<Route>) -> Router {
         let entry = Arc::new(entry);
         for (version, path) in &entry.paths {
             let path = format!("{}{path}", version.prefix());
-            router = router.route(&path, serve(&frame, &entry, *version));
+            let tally = frame.traffic.tally(entry.method.name(), path.clone());
+            router = router.route(&path, serve(&frame, &entry, *version, tally));
         }
     }
+    let unmatched = frame.traffic.tally("", "unmatched".to_owned());
+    let unserved = Arc::clone(&unmatched);
     router
-        .fallback(|request: Request| async move { refuse(&request, Problem::not_found()) })
-        .method_not_allowed_fallback(|request: Request| async move {
+        .fallback(move |request: Request| async move { refuse(&request, Problem::not_found(), &unmatched) })
+        .method_not_allowed_fallback(move |request: Request| async move {
             let detail = format!("{} is not served here; see the API description", request.method());
-            refuse(&request, Problem::new(405, "method_not_allowed", "The method is not allowed", detail))
+            let problem = Problem::new(405, "method_not_allowed", "The method is not allowed", detail);
+            refuse(&request, problem, &unserved)
         })
 }
 
-fn serve(frame: &Arc<Frame>, route: &Arc<Route>, version: Version) -> MethodRouter {
+fn serve(frame: &Arc<Frame>, route: &Arc<Route>, version: Version, tally: Arc<Tally>) -> MethodRouter {
     let (frame, route) = (Arc::clone(frame), Arc::clone(route));
     let filter = match route.method {
         Method::Get => MethodFilter::GET,
@@ -65,11 +76,14 @@ fn serve(frame: &Arc<Frame>, route: &Arc<Route>, version: Version) -> MethodRout
         Method::Delete => MethodFilter::DELETE,
     };
     on(filter, move |parameters: RawPathParams, request: Request| {
-        let (frame, route) = (Arc::clone(&frame), Arc::clone(&route));
+        let (frame, route, tally) = (Arc::clone(&frame), Arc::clone(&route), Arc::clone(&tally));
         async move {
+            let began = Instant::now();
             let parameters =
                 parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            Ok::<_, Infallible>(answer(frame, &route, version, parameters, request).await)
+            let response = answer(frame, &route, version, parameters, request).await;
+            tally.add(response.status().as_u16(), began.elapsed());
+            Ok::<_, Infallible>(response)
         }
     })
 }
@@ -212,7 +226,8 @@ fn streamed(parts: mpsc::Receiver<Result<Bytes, std::io::Error>>) -> axum::body:
     Body::from_stream(stream)
 }
 
-fn refuse(request: &Request, problem: Problem) -> Response<Body> {
+fn refuse(request: &Request, problem: Problem, tally: &Tally) -> Response<Body> {
+    tally.add(problem.status, Duration::ZERO);
     let id = headers::request_id(request.headers()).unwrap_or_else(Uuid::now_v7);
     let mut response = render_problem(&problem, id);
     headers::finish(response.headers_mut(), id);

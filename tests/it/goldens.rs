@@ -8,16 +8,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use threatflow::{
     app::commands::COMMANDS,
-    cluster::{Command, Envelope, ForgetSent, PruneReplies},
-    features::{identity, intel, membership, organizations, quotas},
-    kernel::OrgId,
-    store::schema,
+    cluster::{Command, Envelope, ForgetSent, PruneReplies, RaiseFile, Rehearse},
+    features::{identity, intel, keys, membership, organizations, quotas},
+    kernel::{OrgId, from_hex, to_hex},
+    store::{Keyring, SealedEntry, Store, schema},
 };
 
 /// Reads a body as its type and writes it again.
@@ -28,6 +29,8 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
     BTreeMap::from([
         known::<PruneReplies>(),
         known::<ForgetSent>(),
+        known::<RaiseFile>(),
+        known::<Rehearse>(),
         known::<quotas::ReportUsage>(),
         known::<quotas::MeasureStorage>(),
         known::<quotas::LeaseCalls>(),
@@ -49,6 +52,17 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<membership::MintToken>(),
         known::<membership::SpendToken>(),
         known::<membership::RequestChange>(),
+        known::<membership::Reseal>(),
+        known::<keys::Rotate>(),
+        known::<keys::Advance>(),
+        known::<keys::Rekey>(),
+        known::<organizations::Erase>(),
+        known::<organizations::Destroy>(),
+        known::<organizations::Orphan>(),
+        known::<membership::RotateAuthority>(),
+        known::<membership::TurnAuthority>(),
+        known::<membership::RequestCertificates>(),
+        known::<membership::RaiseLevel>(),
     ])
 }
 
@@ -133,17 +147,29 @@ fn a_golden_body_is_decoded_by_the_dispatchers_own_list() {
 
 #[test]
 fn a_golden_envelope_reads_and_writes_itself_again() {
-    for name in ["envelope.v1", "envelope.v1.create"] {
-        let text = fs::read_to_string(place(&format!("tests/it/goldens/{name}.json"))).unwrap();
-        let written = again::<Envelope>(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(written, serde_json::from_str::<Value>(&text).unwrap(), "{name}");
-        let creates = written.get("create").is_some();
-        assert_eq!(
-            creates,
-            name.ends_with("create"),
-            "{name}: one envelope creates its file, the other does not"
-        );
+    let text = fs::read_to_string(place("tests/it/goldens/envelope.v1.json")).unwrap();
+    let written = again::<Envelope>(&text).unwrap();
+    assert_eq!(written, serde_json::from_str::<Value>(&text).unwrap());
+}
+
+#[test]
+fn a_golden_sealed_entry_opens_under_the_key_it_brings() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), Arc::new(Keyring::from_raw(vec![1; 32]).unwrap())).unwrap();
+    let envelope = fs::read(place("tests/it/goldens/envelope.v1.json")).unwrap();
+    let path = place("tests/it/goldens/sealed.v1.hex");
+    if !path.exists() {
+        let file = serde_json::from_slice::<Envelope>(&envelope).unwrap().organization;
+        let key = store.keyring().mint(file).unwrap();
+        let sealed = store.seal_entry(file, Some(&key), &envelope).unwrap().unwrap();
+        fs::write(&path, to_hex(&sealed) + "\n").unwrap();
     }
+    let sealed = from_hex(fs::read_to_string(path).unwrap().trim()).unwrap();
+    let entry = SealedEntry::parse(&sealed).unwrap();
+    let brings = entry.brings.clone().unwrap();
+    let file = entry.file;
+    store.write(file, |store, writers| writers.begin(store, file, Some((1, &brings))).map(drop)).unwrap();
+    assert_eq!(store.open_entry(&entry).unwrap().as_slice(), envelope);
 }
 
 #[test]

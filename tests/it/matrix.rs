@@ -25,11 +25,18 @@ const INSTALLATION: &[&str] = &[
     "transferLeadership",
     "removeNode",
     "makeSnapshot",
+    "getClusterKeys",
+    "rotateClusterKey",
+    "rotateAuthority",
+    "rotateCertificates",
+    "getLevel",
+    "raiseLevel",
 ];
 
 fn body_for(operation: &str) -> &'static str {
     match operation {
         "reportUsage" => r#"{"resource":"max_feeds","amount":1}"#,
+        "eraseOrganization" => r#"{"slug":"victim"}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
         "importBundle" => {

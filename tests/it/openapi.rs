@@ -33,7 +33,8 @@ fn bodies_are_read_as_they_are_described() {
                 let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
                 let Some(described) = schema["properties"].as_object() else { continue };
                 seen += 1;
-                let may_platform = path.contains("/cluster") || path.ends_with("/plan");
+                let may_platform =
+                    path.contains("/cluster") || path.ends_with("/plan") || path.ends_with("/erase");
                 let caller = if may_platform { &platform } else { &org.admin };
                 let (method, path) = (method.to_uppercase(), filled(path, &org.id));
                 let required: BTreeSet<String> =

@@ -4,7 +4,8 @@
 
 Starts one node, does the main job over HTTP, and has the results judged by programs that share no code with
 ours: openapi-spec-validator reads the API descriptions, stix2-validator the exported bundle, rfc8785 and hashlib
-recompute the audit chain from the events as they are served. Ends with 1 and a line on each thing that is wrong.
+recompute the audit chain from the events as they are served, prometheus_client reads the metrics. Ends with 1 and a
+line on each thing that is wrong.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ import time
 
 import rfc8785
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from prometheus_client.parser import text_string_to_metric_families
 from stix2validator import ValidationOptions, validate_string
 
 EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples" / "bundle.json"
@@ -131,12 +133,40 @@ def judge_chain(node, token):
             return
 
 
+def judge_metrics(node):
+    status, page = node.ask("GET", "/metrics")
+    families = {}
+    try:
+        for family in text_string_to_metric_families(page.decode()):
+            if family.name in families or family.type == "unknown" or not family.documentation:
+                yield f"metrics: {family.name} comes twice, or without a type or help"
+            families[family.name] = family
+    except ValueError as error:
+        yield f"metrics: status {status}: {error}"
+        return
+    # The parser names a counter without its _total.
+    wanted = {"threatflow_raft_is_leader": "gauge", "threatflow_log_fsyncs": "counter", "threatflow_proposals": "counter"}
+    wanted["threatflow_http_request_seconds"] = "histogram"
+    for name, kind in wanted.items():
+        if name not in families or families[name].type != kind:
+            yield f"metrics: no {kind} {name}"
+            return
+    for sample in families["threatflow_http_request_seconds"].samples:
+        route = {name: value for name, value in sample.labels.items() if name != "le"}
+        if sample.name.endswith("_count"):
+            buckets = [s for s in families["threatflow_http_request_seconds"].samples if s.name.endswith("_bucket")]
+            values = [s.value for s in buckets if {**s.labels, "le": None} == {**route, "le": None}]
+            if values != sorted(values) or values[-1] != sample.value:
+                yield f"metrics: the buckets of {route} do not add up: {values}, {sample.value}"
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         node = Node(sys.argv[1], folder)
         try:
             token = main_job(node)
             wrong = [*judge_descriptions(node), *judge_export(node, token), *judge_chain(node, token)]
+            wrong += judge_metrics(node)
         finally:
             node.stop()
     for line in wrong:

@@ -73,32 +73,39 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn names(&self) -> io::Result<Vec<String>> {
-        fs::read_dir(&self.folder)?
+        named(&self.folder, fs::read_dir(&self.folder))?
             .map(|found| found.map(|found| found.file_name().to_string_lossy().into_owned()))
             .collect()
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(self.folder.join(name))?;
-        Ok(Arc::new(RealFile(file)))
+        let path = self.folder.join(name);
+        let file = named(&path, OpenOptions::new().read(true).write(true).open(&path))?;
+        Ok(Arc::new(RealFile { file, path }))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.folder.join(name);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        Ok(Arc::new(RealFile(file)))
+        let made = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let file = named(&path, made)?;
+        // A new segment gets its own name when it is whole, and messages may come any time after.
+        let path =
+            if path.extension().is_some_and(|last| last == "new") { path.with_extension("") } else { path };
+        Ok(Arc::new(RealFile { file, path }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.folder.join(from), self.folder.join(to))
+        let from = self.folder.join(from);
+        named(&from, fs::rename(&from, self.folder.join(to)))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.folder.join(name))
+        let path = self.folder.join(name);
+        named(&path, fs::remove_file(&path))
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.folder)?.sync_all()
+        named(&self.folder, File::open(&self.folder).and_then(|folder| folder.sync_all()))
     }
 
     fn salt(&self) -> io::Result<u64> {
@@ -108,38 +115,47 @@ impl Disk for RealDisk {
     }
 }
 
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    /// For messages.
+    path: PathBuf,
+}
 
 impl DiskFile for RealFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(named(&self.path, self.file.metadata())?.len())
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(into, offset)
+        named(&self.path, self.file.read_exact_at(into, offset))
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        named(&self.path, self.file.write_all_at(bytes, offset))
     }
 
     fn reserve(&self, size: u64) -> io::Result<()> {
-        match fallocate(&self.0, FallocateFlags::empty(), 0, size) {
+        match fallocate(&self.file, FallocateFlags::empty(), 0, size) {
             // Some file systems cannot; the zeros that are written next allocate as well.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            other => Ok(other?),
+            other => named(&self.path, other.map_err(io::Error::from)),
         }
     }
 
     fn cut(&self, size: u64) -> io::Result<()> {
-        self.0.set_len(size)
+        named(&self.path, self.file.set_len(size))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        named(&self.path, self.file.sync_data())
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
+        named(&self.path, self.file.sync_all())
     }
+}
+
+/// Whoever reads the message must find the file.
+fn named<T>(path: &Path, outcome: io::Result<T>) -> io::Result<T> {
+    outcome.map_err(|cause| io::Error::new(cause.kind(), format!("{}: {cause}", path.display())))
 }

@@ -21,7 +21,10 @@ use super::{
     segment::Segment,
     writer::Writer,
 };
-use crate::contract::{Fault, GroupId};
+use crate::{
+    contract::{Fault, GroupId},
+    figures::{Timed, Took},
+};
 
 /// Called once, in the writer's thread, when a request is durable or has failed.
 pub(super) type Done = Box<dyn FnOnce(Result<(), Fault>) + Send>;
@@ -103,6 +106,8 @@ pub(super) struct Shared {
     /// The same for a writer that is a task: in the simulation.
     #[cfg(test)]
     pub(super) bell: tokio::sync::Notify,
+    /// Every `fdatasync` of the writer.
+    pub(super) syncs: Timed,
 }
 
 impl Shared {
@@ -143,8 +148,9 @@ impl Shared {
     pub(super) fn fail(&self, fault: &Fault) {
         let mut state = self.lock();
         if state.broken.is_none() {
-            tracing::error!(fault = %fault, "the log is broken");
             state.broken = Some(fault.to_string());
+            drop(state);
+            tracing::error!(fault = %fault, "the log is broken");
         }
     }
 
@@ -192,7 +198,7 @@ impl Shared {
 impl State {
     fn check(&self) -> Result<(), Fault> {
         match &self.broken {
-            Some(broken) => Err(Fault::found(format!("the log failed earlier: {broken}"))),
+            Some(broken) => Err(Fault::found(broken.clone())),
             None => Ok(()),
         }
     }
@@ -213,6 +219,8 @@ pub struct LogStats {
     pub first_index: Option<u64>,
     /// Highest index held; `None` when the log holds no entry.
     pub last_index: Option<u64>,
+    /// Every `fdatasync` since the start, each for all writes that waited.
+    pub syncs: Took,
 }
 
 /// An open log. Closed, and all that was asked served, when dropped.
@@ -258,6 +266,7 @@ impl Log {
             wake: Condvar::new(),
             #[cfg(test)]
             bell: tokio::sync::Notify::new(),
+            syncs: Timed::default(),
         });
         let keeper = if background { Keeper::start(maker, shared.clone())? } else { Keeper::Inline(maker) };
         let writer =
@@ -385,6 +394,11 @@ impl Log {
         (purged, state.index.last().or(purged))
     }
 
+    /// The fault that broke the log, if one did.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        self.shared.check()
+    }
+
     /// What the log holds.
     pub(super) fn stats(&self) -> LogStats {
         let state = self.shared.lock();
@@ -393,6 +407,7 @@ impl Log {
             segments: state.segments.len(),
             first_index: state.index.first(),
             last_index: state.index.last().map(|point| point.index),
+            syncs: self.shared.syncs.read(),
         }
     }
 }

@@ -26,6 +26,8 @@ mod disk;
 mod engine;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod index;
 mod keeper;
 mod read;

@@ -90,6 +90,11 @@ impl LogStore {
         (purged.map_or(0, |purged| purged.index), last.map_or(0, |last| last.index))
     }
 
+    /// The fault that broke the log, if one did.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        self.log.check()
+    }
+
     /// What the log holds.
     pub(crate) fn stats(&self) -> LogStats {
         self.log.stats()

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{
     engine::{Op, Request, Shared},
     index::Place,
@@ -182,9 +184,11 @@ impl Writer {
 
     fn sync(&mut self) -> Result<(), Fault> {
         if self.durable < self.written {
+            let began = Instant::now();
             self.segment.file.sync_data().map_err(|cause| {
                 Fault::new(format!("make log segment {:016x} durable", self.segment.number), cause)
             })?;
+            self.shared.syncs.since(began);
             self.durable = self.written;
         }
         Ok(())

@@ -60,6 +60,12 @@ impl<T> Sender<T> {
         before
     }
 
+    /// Changes the value.
+    pub fn send_modify(&self, change: impl FnOnce(&mut T)) {
+        self.inner.send_modify(change);
+        self.bell.0.notify_waiters();
+    }
+
     /// Changes the value; tells the others if `change` says so.
     pub fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         let changed = self.inner.send_if_modified(change);

@@ -28,6 +28,7 @@ use crate::{
     machine::Host,
     pki::Authority,
     replica::{Core, Replica},
+    trust::Trust,
     types::Node as About,
     wire::client::Peers,
 };
@@ -35,7 +36,7 @@ use crate::{
 /// Small, so that a run fills, leaves and removes many.
 const SEGMENT_BYTES: u64 = 8192;
 /// Keys are made once: what they protect is not simulated.
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::create().unwrap());
+static TRUST: LazyLock<Trust> = LazyLock::new(|| Trust::of(Authority::create().unwrap()));
 
 /// A bug put there on purpose, which the invariants must find.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -213,7 +214,7 @@ impl World {
         let vote = openraft::RaftLogReader::read_vote(&mut log.clone()).await.unwrap();
         self.ledger.up(id, station.start);
         self.ledger.note(Event::Started { node: id, start: station.start, vote, checkpoint });
-        let peers = Peers::new(id, GroupId::MAIN, AUTHORITY.clone())?;
+        let peers = Peers::new(id, GroupId::MAIN, TRUST.clone())?;
         let world = Arc::downgrade(self);
         let _ = peers.carrier.set(Box::new(move |to, queue| {
             if let Some(world) = world.upgrade() {

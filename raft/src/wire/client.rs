@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     future::poll_fn,
     io,
+    path::Path,
     sync::{Arc, Mutex, PoisonError, RwLock},
     task::{Context, Poll, ready},
     time::Duration,
@@ -26,7 +27,8 @@ use super::{
 };
 use crate::{
     contract::{Fault, GroupId, NodeId},
-    pki::{Authority, Tls},
+    trust::{Tls, Trust},
+    watch,
 };
 
 /// How long a peer may leave requests unanswered, saying nothing at all, before its connection is given up.
@@ -61,12 +63,19 @@ pub(crate) struct Request {
     pub(crate) answer: oneshot::Sender<Result<Bytes, CallError>>,
 }
 
+/// What this node shows and whom it trusts, at a moment.
+pub(crate) struct Identity {
+    pub(crate) trust: Trust,
+    pub(crate) tls: Tls,
+}
+
 /// All links of this node.
 pub(crate) struct Peers {
     node: NodeId,
     group: GroupId,
-    authority: Authority,
-    tls: RwLock<Arc<Tls>>,
+    identity: RwLock<Arc<Identity>>,
+    /// Counts changes of whom this node trusts.
+    turned: watch::Sender<u64>,
     /// Connections live where the replica does, whoever asks first.
     runtime: Handle,
     links: Mutex<BTreeMap<(NodeId, String, Lane), Link>>,
@@ -80,13 +89,13 @@ pub(crate) struct Peers {
 pub(crate) type Carrier = Box<dyn Fn(NodeId, mpsc::UnboundedReceiver<Request>) + Send + Sync>;
 
 impl Peers {
-    pub(crate) fn new(node: NodeId, group: GroupId, authority: Authority) -> Result<Arc<Self>, Fault> {
-        let tls = RwLock::new(Arc::new(authority.issue(node)?));
+    pub(crate) fn new(node: NodeId, group: GroupId, trust: Trust) -> Result<Arc<Self>, Fault> {
+        let tls = trust.issue(node)?;
         Ok(Arc::new(Self {
             node,
             group,
-            authority,
-            tls,
+            identity: RwLock::new(Arc::new(Identity { trust, tls })),
+            turned: watch::Sender::new(0),
             runtime: Handle::current(),
             links: Mutex::default(),
             #[cfg(test)]
@@ -94,20 +103,39 @@ impl Peers {
         }))
     }
 
-    /// The TLS configurations now in use.
-    pub(crate) fn tls(&self) -> Arc<Tls> {
-        Arc::clone(&self.tls.read().unwrap_or_else(PoisonError::into_inner))
+    /// What is shown and trusted now.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Issues this node a fresh certificate; connections made from now on use it.
     pub(crate) fn renew(&self) -> Result<(), Fault> {
-        let fresh = Arc::new(self.authority.issue(self.node)?);
-        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let mut identity = self.identity.write().unwrap_or_else(PoisonError::into_inner);
+        let trust = identity.trust.clone();
+        let tls = trust.issue(self.node)?;
+        *identity = Arc::new(Identity { trust, tls });
         Ok(())
     }
 
-    pub(crate) fn authority(&self) -> &Authority {
-        &self.authority
+    /// Trusts others from now on, on disk first, with a fresh certificate; false when nothing changes. Peers
+    /// whose certificates are no longer good are hung up on.
+    pub(crate) fn turn(&self, folder: &Path, next: impl FnOnce(&Trust) -> Trust) -> Result<bool, Fault> {
+        let mut identity = self.identity.write().unwrap_or_else(PoisonError::into_inner);
+        let trust = next(&identity.trust);
+        if trust.trusted() == identity.trust.trusted() {
+            return Ok(false);
+        }
+        let tls = trust.issue(self.node)?;
+        trust.save(folder)?;
+        *identity = Arc::new(Identity { trust, tls });
+        drop(identity);
+        self.turned.send_modify(|turns| *turns += 1);
+        Ok(true)
+    }
+
+    /// Changes whenever this node trusts others than before.
+    pub(crate) fn turns(&self) -> watch::Receiver<u64> {
+        self.turned.subscribe()
     }
 
     pub(crate) fn group(&self) -> GroupId {
@@ -208,8 +236,9 @@ impl Dialer {
     async fn connect(&self) -> io::Result<Pipe<TlsStream<TcpStream>>> {
         let tcp = TcpStream::connect(&self.address).await?;
         tcp.set_nodelay(true)?;
-        let name = self.peers.authority.name_of(self.node).map_err(io::Error::other)?;
-        let connector = TlsConnector::from(Arc::clone(&self.peers.tls().client));
+        let identity = self.peers.identity();
+        let name = identity.trust.issuer().name_of(self.node).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(Arc::clone(&identity.tls.client));
         let mut pipe = Pipe::new(connector.connect(name, tcp).await?);
         let hello = encode(&Hello { node: self.peers.node }).map_err(io::Error::other)?;
         pipe.push(&Frame { kind: kind::HELLO, group: self.peers.group, request: 0, payload: hello })?;

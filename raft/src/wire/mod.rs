@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     contract::{Fault, FileMark, Grant, JoinRequest, NodeId},
     pki::Authority,
+    trust::Trust,
     types::{Node, SnapshotMeta, Vote},
 };
 
@@ -142,8 +143,16 @@ pub(crate) enum Piece {
 /// What a joiner is answered.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum JoinAnswer {
-    Welcome { authority: Authority, grant: Grant },
+    Welcome {
+        authority: Authority,
+        grant: Grant,
+    },
     Refused(String),
+    /// While the cluster goes from one authority to the next.
+    WelcomeBetween {
+        trust: Trust,
+        grant: Grant,
+    },
 }
 
 /// What a joiner sends.

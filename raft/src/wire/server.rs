@@ -14,7 +14,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture, stream::FuturesUnordered};
 use openraft::raft::AppendEntriesRequest;
-use rustls::server::ParsedCertificate;
+use rustls::{
+    pki_types::{CertificateDer, UnixTime},
+    server::ParsedCertificate,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -29,9 +32,10 @@ use super::{
 };
 use crate::{
     contract::{Fault, NodeId},
+    house::until_stop,
     membership,
     pki::{ALPN_JOIN, ALPN_PEER},
-    replica::{Core, until_stop},
+    replica::Core,
     types::TypeConfig,
     watch,
 };
@@ -65,10 +69,16 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, mut stop: watc
                 if tls.get_ref().1.alpn_protocol() == Some(ALPN_JOIN) {
                     return timeout(JOIN, membership::welcome(&core, Pipe::new(tls))).await?;
                 }
+                let turns = core.peers.turns(); // before the certificate is judged
+                let chain = shown(&tls);
                 let (peer, pipe) = timeout(HANDSHAKE, introduction(&core, tls)).await??;
                 drop(permit);
+                let distrust = distrusted(Arc::clone(&core), turns, chain);
                 let mut session = Session { core, peer, pipe, work: FuturesUnordered::new() };
-                poll_fn(|cx| session.poll(cx)).await
+                tokio::select! {
+                    ended = poll_fn(|cx| session.poll(cx)) => ended,
+                    () = distrust => Err(refused("the peer's certificate is no longer trusted")),
+                }
             };
             let ended = tokio::select! {
                 ended = served => ended,
@@ -83,7 +93,30 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, mut stop: watc
 
 async fn handshake(core: &Core, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     tcp.set_nodelay(true)?;
-    TlsAcceptor::from(Arc::clone(&core.peers.tls().server)).accept(tcp).await
+    TlsAcceptor::from(Arc::clone(&core.peers.identity().tls.server)).accept(tcp).await
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+fn shown(tls: &TlsStream<TcpStream>) -> Vec<CertificateDer<'static>> {
+    tls.get_ref().1.peer_certificates().unwrap_or_default().to_vec()
+}
+
+/// Resolves once the peer's certificate is of an authority that this node trusts no more: a connection lives
+/// no longer than the trust it was made in.
+async fn distrusted(core: Arc<Core>, mut turns: watch::Receiver<u64>, chain: Vec<CertificateDer<'static>>) {
+    let Some((own, issuers)) = chain.split_first() else { return };
+    loop {
+        let identity = core.peers.identity();
+        if identity.tls.verifier.verify_client_cert(own, issuers, UnixTime::now()).is_err() {
+            return;
+        }
+        if turns.changed().await.is_err() {
+            std::future::pending::<()>().await; // the replica has ended
+        }
+    }
 }
 
 /// Reads who speaks and checks it against the certificate.
@@ -91,7 +124,6 @@ async fn introduction(
     core: &Core,
     tls: TlsStream<TcpStream>,
 ) -> io::Result<(NodeId, Pipe<TlsStream<TcpStream>>)> {
-    let refused = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why);
     let connection = tls.get_ref().1;
     if connection.alpn_protocol() != Some(ALPN_PEER) {
         return Err(refused("no protocol was agreed"));
@@ -104,7 +136,7 @@ async fn introduction(
         return Err(refused("the peer does not introduce itself"));
     }
     let Hello { node } = decode(&first.payload).map_err(io::Error::other)?;
-    let name = core.peers.authority().name_of(node).map_err(io::Error::other)?;
+    let name = core.peers.identity().trust.issuer().name_of(node).map_err(io::Error::other)?;
     let parsed = ParsedCertificate::try_from(&certificate).map_err(io::Error::other)?;
     rustls::client::verify_server_name(&parsed, &name)
         .map_err(|_| refused("the peer's certificate is another node's"))?;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Application, Config, Entry, Fault, FileMark, Grant, GroupId, JoinRequest, Later, Machine, NodeId,
-    Replica, pki::Authority,
+    Replica, Step, pki::Authority, trust::Trust,
 };
 
 struct Nothing;
@@ -84,10 +84,10 @@ fn proposal() -> Propose {
 }
 
 /// Introduces itself as `claimed` with the certificate of `holder`, then proposes; the first answer's kind.
-async fn speak(authority: &Authority, address: &str, holder: NodeId, claimed: NodeId) -> Option<u8> {
-    let tls = authority.issue(holder).unwrap();
+async fn speak(trust: &Trust, address: &str, holder: NodeId, claimed: NodeId) -> Option<u8> {
+    let tls = trust.issue(holder).unwrap();
     let tcp = TcpStream::connect(address).await.unwrap();
-    let name = authority.name_of(1).unwrap();
+    let name = trust.issuer().name_of(1).unwrap();
     let stream = TlsConnector::from(Arc::clone(&tls.client)).connect(name, tcp).await.ok()?;
     let mut pipe = Pipe::new(stream);
     let hello = encode(&Hello { node: claimed }).unwrap();
@@ -103,8 +103,8 @@ async fn speak(authority: &Authority, address: &str, holder: NodeId, claimed: No
 async fn a_peer_is_who_its_certificate_says_or_is_hung_up_on() {
     let home = tempfile::tempdir().unwrap();
     let (replica, address) = lone_replica(home.path()).await;
-    let authority = Authority::load(home.path()).unwrap();
-    let stranger = Authority::create().unwrap();
+    let authority = Trust::load(home.path()).unwrap();
+    let stranger = Trust::of(Authority::create().unwrap());
 
     assert_eq!(speak(&authority, &address, 1, 1).await, Some(kind::ANSWER), "a member");
     assert_eq!(speak(&authority, &address, 9, 1).await, None, "another node's certificate");
@@ -117,9 +117,62 @@ async fn a_peer_is_who_its_certificate_says_or_is_hung_up_on() {
 async fn a_node_that_is_not_the_one_expected_gets_no_request() {
     let home = tempfile::tempdir().unwrap();
     let (replica, address) = lone_replica(home.path()).await;
-    let peers = Peers::new(7, GroupId::MAIN, Authority::load(home.path()).unwrap()).unwrap();
+    let peers = Peers::new(7, GroupId::MAIN, Trust::load(home.path()).unwrap()).unwrap();
     let asked = peers
         .link(2, &address, Lane::Raft)
+        .call::<_, Option<u64>>(kind::PROPOSE, &proposal(), Duration::from_secs(5))
+        .await;
+    assert!(matches!(asked, Err(CallError::Unsent(_))), "{asked:?}");
+    replica.stop().await;
+}
+
+/// The kind of the answer to a proposal on an open connection; `None` when it was hung up.
+async fn propose_on<S>(pipe: &mut Pipe<S>, request: u64) -> Option<u8>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let payload = encode(&proposal()).unwrap();
+    pipe.push(&Frame { kind: kind::PROPOSE, group: GroupId::MAIN, request, payload }).ok()?;
+    let answer = timeout(Duration::from_secs(5), pipe.next()).await.expect("an answer or a hang-up");
+    answer.ok().flatten().map(|frame| frame.kind)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_lives_no_longer_than_the_trust_it_was_made_in() {
+    let home = tempfile::tempdir().unwrap();
+    let (replica, address) = lone_replica(home.path()).await;
+    let old = Trust::load(home.path()).unwrap();
+    let made = replica.new_authority().unwrap();
+    let new = Trust::of(Authority::from_bytes(&made.secret).unwrap());
+
+    let tcp = TcpStream::connect(&address).await.unwrap();
+    let tls = old.issue(1).unwrap();
+    let stream = TlsConnector::from(tls.client).connect(old.issuer().name_of(1).unwrap(), tcp).await.unwrap();
+    let mut pipe = Pipe::new(stream);
+    let payload = encode(&Hello { node: 1 }).unwrap();
+    pipe.push(&Frame { kind: kind::HELLO, group: GroupId::MAIN, request: 0, payload }).unwrap();
+    for (request, step) in [(1, Step::Trust), (2, Step::Issue)] {
+        assert!(replica.turn_authority(step, &made.old, &made.secret).unwrap());
+        assert!(!replica.turn_authority(step, &made.old, &made.secret).unwrap(), "once is enough");
+        assert_eq!(propose_on(&mut pipe, request).await, Some(kind::ANSWER), "{step:?}");
+    }
+    assert!(replica.turn_authority(Step::Forget, &made.old, &made.secret).unwrap());
+    let end = timeout(Duration::from_secs(5), pipe.next()).await.expect("it is hung up");
+    assert!(!matches!(end, Ok(Some(_))), "an answer nobody asked for");
+    assert_eq!(speak(&old, &address, 1, 1).await, None, "the old authority opens nothing");
+    assert_eq!(speak(&new, &address, 1, 1).await, Some(kind::ANSWER));
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_a_forgotten_authority_gets_no_request() {
+    let home = tempfile::tempdir().unwrap();
+    let (replica, address) = lone_replica(home.path()).await;
+    let old = Trust::load(home.path()).unwrap();
+    let new = old.issuer().successor().unwrap();
+    let peers = Peers::new(7, GroupId::MAIN, old.at(Step::Forget, old.issuer().certificate(), &new)).unwrap();
+    let asked = peers
+        .link(1, &address, Lane::Raft)
         .call::<_, Option<u64>>(kind::PROPOSE, &proposal(), Duration::from_secs(5))
         .await;
     assert!(matches!(asked, Err(CallError::Unsent(_))), "{asked:?}");

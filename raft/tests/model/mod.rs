@@ -250,7 +250,7 @@ impl Cluster {
 
     pub fn join(&mut self, id: u64) {
         let (config, token) = (self.config(id), self.token());
-        let grant = self.wait(Replica::join(&config, &token)).unwrap();
+        let grant = self.wait(Replica::join(&config, &token, Vec::new())).unwrap();
         assert_eq!(grant.secrets, b"the cluster's keys");
         self.start(config);
     }

@@ -24,6 +24,7 @@ const NOT_INHERITED: &[&str] = &[
     "THREATFLOW_JOIN",
     "THREATFLOW_API_URL",
     "THREATFLOW_PEER_ADVERTISE",
+    "THREATFLOW_MANAGEMENT_LISTEN",
     "THREATFLOW_LOG_FORMAT",
 ];
 const READY_WITHIN: Duration = Duration::from_mins(1);

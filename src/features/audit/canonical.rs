@@ -24,7 +24,7 @@ pub(super) fn of_leaf(leaf: &Leaf) -> serde_json::Result<Vec<u8>> {
 }
 
 /// The canonical bytes of a value.
-pub(super) fn of_value(value: &Value) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn of_value(value: &Value) -> serde_json::Result<Vec<u8>> {
     if is_plain(value) { serde_json::to_vec(value) } else { serde_json_canonicalizer::to_vec(value) }
 }
 

@@ -15,5 +15,7 @@ pub mod http;
 pub mod model;
 mod queries;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use canonical::of_value as canonical_bytes;
 pub use commands::{Attempt, append};
 pub use queries::verify_chain;

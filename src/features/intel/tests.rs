@@ -35,8 +35,8 @@ impl World {
         let store = Store::open(folder.path(), Arc::new(Keyring::from_raw(vec![1; 32]).unwrap())).unwrap();
         let key = store.keyring().mint(ORG).unwrap();
         store
-            .write(|store, writers| {
-                let writer = writers.begin(store, ORG, Some(&key))?.unwrap();
+            .write(ORG, |store, writers| {
+                let writer = writers.begin(store, ORG, Some((1, &key)))?.unwrap();
                 writer.raise(ORG, LEVEL)?;
                 writer.connection().execute(PROFILE, (ORG.to_string(), plan)).unwrap();
                 writer.connection().execute(ANALYST, [USER.to_string()]).unwrap();
@@ -60,12 +60,12 @@ impl World {
             fingerprint: String::new(),
             salt: "00".repeat(32),
             origin: Origin::default(),
-            create: None,
             body: to_raw_value(command).unwrap(),
         };
-        let body = serde_json::to_vec(&envelope).unwrap();
+        let plain = serde_json::to_vec(&envelope).unwrap();
+        let body = self.store.seal_entry(ORG, None, &plain).unwrap().unwrap();
         let index = self.index;
-        let reply = self.store.write(|store, writers| {
+        let reply = self.store.write(ORG, |store, writers| {
             let dispatched = dispatch(store, writers, index, AT, &body)?;
             writers.commit(store)?;
             Ok(dispatched.reply)
@@ -213,7 +213,7 @@ fn a_chunk_past_the_quota_leaves_nothing_and_the_import_resumes_when_there_is_ro
     );
     world
         .store
-        .write(|store, writers| {
+        .write(ORG, |store, writers| {
             let writer = writers.begin(store, ORG, None)?.unwrap();
             writer.connection().execute("UPDATE organizations_profile SET plan = 'starter'", []).unwrap();
             world.index += 1;

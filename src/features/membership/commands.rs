@@ -1,16 +1,20 @@
-//! Beginning, minting a token, spending it.
+//! Beginning, minting a token, spending it; changes of nodes; the level; the authority.
+
+mod authority;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use authority::{RequestCertificates, RotateAuthority, TurnAuthority};
+
 use super::queries;
 use crate::{
     cluster::{Apply, Command, Kind},
     features::identity::{self, NewUser},
-    kernel::{DAY_MS, Fault, Millis, Permission, Refusal, TokenId, from_hex},
-    store::Stop,
+    kernel::{DAY_MS, Fault, Millis, Permission, Refusal, TokenId, from_hex, to_hex},
+    store::{Generation, Keyring, LEVEL, Stop, generation_of, unknown_level},
 };
 
 /// The cluster begins: its first administrator and its secrets. Creates the system file.
@@ -20,6 +24,9 @@ pub struct Bootstrap {
     pub admin: NewUser,
     /// Name to sealed value (hexadecimal), for every secret that the nodes share.
     pub secrets: BTreeMap<String, String>,
+    /// The first version that knows the level it begins at: for a binary that does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 impl Command for Bootstrap {
@@ -37,6 +44,9 @@ impl Command for Bootstrap {
 
         for (name, value) in &sealed {
             cx.tx.prepare_cached(INSERT_SECRET)?.execute((name, value))?;
+        }
+        if let Some(version) = &self.version {
+            cx.tx.prepare_cached(INSERT_LEVEL)?.execute((cx.level, version, cx.at.0, cx.actor.kind()))?;
         }
         cx.note("cluster", cx.organization, json!({ "secrets": sealed.keys().collect::<Vec<_>>() }));
         identity::add_user(cx, &self.admin)?;
@@ -142,6 +152,84 @@ impl Command for RequestChange {
     }
 }
 
+/// What a shared secret is sealed under.
+pub fn seal_context(name: &str) -> String {
+    format!("secret:{name}")
+}
+
+/// Secrets that the nodes share are sealed under another cluster key.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reseal {
+    /// Name to sealed value (hexadecimal).
+    pub secrets: BTreeMap<String, String>,
+}
+
+impl Command for Reseal {
+    const KIND: Kind = Kind::new("membership.reseal", 1);
+    const NEEDS: Permission = Permission::SystemOnly;
+    type Reply = ();
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
+        for (name, text) in &self.secrets {
+            cx.tx.prepare_cached(RESEAL)?.execute((name, bytes(text)?))?;
+        }
+        cx.note("cluster", cx.organization, json!({ "resealed": self.secrets.keys().collect::<Vec<_>>() }));
+        Ok(())
+    }
+}
+
+/// The command that seals under `generation` what of `secrets` is sealed under another; `None` when nothing is.
+pub fn resealed(
+    keyring: &Keyring,
+    generation: Generation,
+    secrets: BTreeMap<String, Vec<u8>>,
+) -> Result<Option<Reseal>, Fault> {
+    let mut fresh = BTreeMap::new();
+    for (name, sealed) in secrets {
+        if generation_of(&sealed) != Some(generation) {
+            let context = seal_context(&name);
+            let plain = keyring.unseal(&context, &sealed)?;
+            fresh.insert(name, to_hex(&keyring.seal(&context, &plain)?));
+        }
+    }
+    Ok((!fresh.is_empty()).then_some(Reseal { secrets: fresh }))
+}
+
+/// A new level comes into force: the system file comes to it behind this entry, every other file at its first entry
+/// under the new level.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RaiseLevel {
+    /// The level: one above the one in force.
+    pub level: u32,
+    /// The first version that knows it, for a binary that does not.
+    pub version: String,
+}
+
+impl Command for RaiseLevel {
+    const KIND: Kind = Kind::new("membership.raise_level", 1);
+    const NEEDS: Permission = Permission::ClusterManage;
+    type Reply = u32;
+
+    fn apply(self, cx: &mut Apply<'_>) -> Result<u32, Stop> {
+        let before = cx.level;
+
+        if self.level != before.saturating_add(1) {
+            return Err(Refusal::WrongState { state: format!("level {before}") }.into());
+        }
+        if self.level > LEVEL {
+            return Err(unknown_level(self.level, Some(&self.version)).into());
+        }
+
+        let by = cx.actor.user().map_or_else(|| cx.actor.kind().to_owned(), |user| user.to_string());
+        cx.tx.prepare_cached(INSERT_LEVEL)?.execute((self.level, &self.version, cx.at.0, by))?;
+        cx.raise_to(self.level);
+
+        let changes = json!({ "before": before, "after": self.level, "version": self.version });
+        cx.note("level", self.level, changes);
+        Ok(self.level)
+    }
+}
+
 /// Numbers of nodes fit: the edge takes no larger ones.
 pub(super) fn number(node: u64) -> Result<i64, Fault> {
     i64::try_from(node).map_err(|error| Fault::new("store the number of a node", error))
@@ -153,8 +241,11 @@ fn bytes(text: &str) -> Result<Vec<u8>, Fault> {
 }
 
 const INSERT_SECRET: &str = "INSERT INTO membership_secrets (name, sealed) VALUES (?1, ?2)";
+const RESEAL: &str = "UPDATE membership_secrets SET sealed = ?2 WHERE name = ?1";
 const INSERT_TOKEN: &str = "INSERT INTO membership_tokens (id, digest, expires_ms) VALUES (?1, ?2, ?3)";
 const SPEND_TOKEN: &str = "UPDATE membership_tokens SET spent_ms = ?2 WHERE id = ?1";
 const RETIRE: &str = "INSERT INTO membership_retired (node, retired_ms) VALUES (?1, ?2)
     ON CONFLICT (node) DO NOTHING";
+const INSERT_LEVEL: &str =
+    "INSERT INTO membership_levels (level, version, raised_ms, raised_by) VALUES (?1, ?2, ?3, ?4)";
 const FORGET_TOKENS: &str = "DELETE FROM membership_tokens WHERE expires_ms < ?1";

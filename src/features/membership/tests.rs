@@ -6,12 +6,14 @@ use serde_json::value::to_raw_value;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{Bootstrap, MintToken, SpendToken, knows_token, secret};
+use super::{Bootstrap, MintToken, RaiseLevel, SpendToken, knows_token, level_row, secret};
 use crate::{
     app::dispatch,
     cluster::{Command, Envelope, Outcome, Unanswered},
     features::identity::NewUser,
-    kernel::{Actor, DAY_MS, Millis, OrgId, Origin, Refusal, RequestId, Role, TokenId, UserId, from_hex},
+    kernel::{
+        Actor, DAY_MS, Fault, Millis, OrgId, Origin, Refusal, RequestId, Role, TokenId, UserId, from_hex,
+    },
     store::{Keyring, LEVEL, Store, WrappedKey},
 };
 
@@ -43,12 +45,23 @@ impl World {
     }
 
     fn apply<C: Command>(&mut self, actor: Actor, command: &C) -> Result<C::Reply, Refusal> {
+        let reply = self.entry(actor, command, LEVEL).unwrap();
+        let outcome: Outcome = serde_json::from_slice(&reply).unwrap();
+        match outcome.answer(self.index) {
+            Ok(answer) => Ok(answer.reply),
+            Err(Unanswered::Refused { refusal, .. }) => Err(refusal),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// The reply's bytes; a fault halts the node.
+    fn entry<C: Command>(&mut self, actor: Actor, command: &C, level: u32) -> Result<Vec<u8>, Fault> {
         self.index += 1;
         let (index, at) = (self.index, self.at);
         let envelope = Envelope {
             kind: C::KIND.name.to_owned(),
             version: C::KIND.version,
-            level: LEVEL,
+            level,
             group: 1,
             organization: OrgId::SYSTEM,
             actor,
@@ -56,21 +69,15 @@ impl World {
             fingerprint: String::new(),
             salt: "00".repeat(32),
             origin: Origin::default(),
-            create: Some(self.key.clone()),
             body: to_raw_value(command).unwrap(),
         };
-        let body = serde_json::to_vec(&envelope).unwrap();
-        let reply = self.store.write(|store, writers| {
+        let plain = serde_json::to_vec(&envelope).unwrap();
+        let body = self.store.seal_entry(OrgId::SYSTEM, Some(&self.key), &plain).unwrap().unwrap();
+        self.store.write(OrgId::SYSTEM, |store, writers| {
             let dispatched = dispatch(store, writers, index, at, &body)?;
             writers.commit(store)?;
             Ok(dispatched.reply)
-        });
-        let outcome: Outcome = serde_json::from_slice(&reply.unwrap()).unwrap();
-        match outcome.answer(index) {
-            Ok(answer) => Ok(answer.reply),
-            Err(Unanswered::Refused { refusal, .. }) => Err(refusal),
-            Err(other) => panic!("{other:?}"),
-        }
+        })
     }
 
     fn system<C: Command>(&mut self, command: &C) -> Result<C::Reply, Refusal> {
@@ -102,7 +109,8 @@ fn bootstrap() -> Bootstrap {
         role: Role::PlatformAdmin,
         password_hash: Some("$argon2id$…".to_owned()),
     };
-    Bootstrap { admin, secrets: BTreeMap::from([("signing".to_owned(), "c0ffee".to_owned())]) }
+    let secrets = BTreeMap::from([("signing".to_owned(), "c0ffee".to_owned())]);
+    Bootstrap { admin, secrets, version: None }
 }
 
 fn digest(number: u8) -> String {
@@ -168,4 +176,29 @@ fn tokens_that_ended_long_ago_are_forgotten_when_a_new_one_comes() {
     world.at = AT.plus(DAY_MS + 2 * MINUTE);
     world.mint(3, AT.plus(2 * DAY_MS)).unwrap();
     assert!(!world.knows(1) && world.knows(2));
+}
+
+#[test]
+fn the_level_a_cluster_begins_at_is_in_force_and_is_said_with_the_version_it_needs() {
+    let mut world = World::new();
+    assert_eq!(world.store.level(), 0, "nothing is in force before the cluster's data is here");
+    world.system(&Bootstrap { version: Some("0.1.0".to_owned()), ..bootstrap() }).unwrap();
+    assert_eq!(world.store.level(), LEVEL);
+    let row = world.store.read(OrgId::SYSTEM, |tx| level_row(tx, LEVEL)).unwrap().flatten().unwrap();
+    assert_eq!((row.version.as_str(), row.raised, row.raised_by.as_str()), ("0.1.0", AT, "system"));
+}
+
+#[test]
+fn a_level_this_binary_does_not_know_halts_it_whoever_brings_it() {
+    let mut world = World::begun();
+    let admin = || Actor::Platform { user: ADMIN };
+    let halted = |outcome: Result<Vec<u8>, Fault>| outcome.unwrap_err().to_string();
+    let raise = RaiseLevel { level: LEVEL + 1, version: "9.9.9".to_owned() };
+    let text = halted(world.entry(admin(), &raise, LEVEL));
+    assert!(text.contains("upgrade this node's binary to version 9.9.9 or newer"), "{text}");
+    assert_eq!(world.store.level(), LEVEL);
+    // An entry that another node stamped with it; and the same level only said to the wrong person.
+    let text = halted(world.entry(Actor::System, &SpendToken { digest: digest(1), node: 2 }, LEVEL + 1));
+    assert!(text.contains("upgrade this node's binary to a newer version"), "{text}");
+    assert_eq!(world.apply(Actor::Anonymous, &raise), Err(Refusal::NotFound));
 }

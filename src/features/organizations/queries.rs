@@ -197,6 +197,33 @@ pub(super) fn insert_child(tx: &Connection, child: OrgId, at: Millis) -> Result<
     Ok(())
 }
 
+pub(super) fn delete_child(tx: &Connection, child: OrgId) -> Result<(), Stop> {
+    tx.prepare_cached(DELETE_CHILD)?.execute([child.to_string()])?;
+    Ok(())
+}
+
+pub(super) fn has_registered_children(tx: &Connection, id: OrgId) -> Result<bool, Fault> {
+    Ok(tx.prepare_cached(HAS_CHILDREN)?.query_row([id.to_string()], |row| row.get(0))?)
+}
+
+/// Forgets all but the id.
+pub(super) fn erase_registered(tx: &Connection, id: OrgId, at: Millis) -> Result<(), Stop> {
+    tx.prepare_cached(DELETE_REGISTERED)?.execute([id.to_string()])?;
+    tx.prepare_cached(INSERT_ERASED)?.execute((id.to_string(), at.0))?;
+    Ok(())
+}
+
+/// When an organization was erased last.
+pub fn last_erased(tx: &Connection) -> Result<Option<Millis>, Fault> {
+    let at: Option<i64> = tx.prepare_cached(LAST_ERASED)?.query_row([], |row| row.get(0))?;
+    Ok(at.map(Millis))
+}
+
+/// The slug under which `id` is registered.
+pub(super) fn slug(tx: &Connection, id: OrgId) -> Result<Option<String>, Fault> {
+    Ok(tx.prepare_cached(SLUG_OF)?.query_row([id.to_string()], |row| row.get(0)).optional()?)
+}
+
 /// The organizations right below this one, oldest first.
 pub(super) fn children(tx: &Connection) -> Result<Vec<String>, Fault> {
     let mut statement = tx.prepare_cached(CHILDREN)?;
@@ -244,4 +271,10 @@ const UPDATE_PLAN: &str = "UPDATE organizations_profile
     SET plan = ?1, status = ?2, details = ?3, updated_ms = ?4, version = version + 1 WHERE one = 1 RETURNING version";
 const INSERT_CHILD: &str = "INSERT INTO organizations_children (id, created_ms) VALUES (?1, ?2)
     ON CONFLICT (id) DO NOTHING";
+const DELETE_CHILD: &str = "DELETE FROM organizations_children WHERE id = ?1";
+const HAS_CHILDREN: &str = "SELECT EXISTS (SELECT 1 FROM organizations_registry WHERE parent = ?1)";
+const DELETE_REGISTERED: &str = "DELETE FROM organizations_registry WHERE id = ?1";
+const INSERT_ERASED: &str = "INSERT INTO organizations_erased (id, at_ms) VALUES (?1, ?2)";
+const LAST_ERASED: &str = "SELECT max(at_ms) FROM organizations_erased";
+const SLUG_OF: &str = "SELECT slug FROM organizations_registry WHERE id = ?1";
 const CHILDREN: &str = "SELECT id FROM organizations_children ORDER BY id";

@@ -20,8 +20,8 @@ pub fn take(cx: &mut Apply<'_>, resource: Resource, amount: i64) -> Result<Allow
     before.require(amount)?;
     let after = Allowance { counted: before.counted.saturating_add(amount), ..before };
 
-    write(cx, &after)?;
-    warn(cx, &after)?;
+    let raised = write(cx, &after)?;
+    warn(cx, &after, raised)?;
     Ok(after)
 }
 
@@ -31,8 +31,8 @@ pub fn give_back(cx: &mut Apply<'_>, resource: Resource, amount: i64) -> Result<
 
     let after = Allowance { counted: before.counted.saturating_sub(amount), ..before };
 
-    write(cx, &after)?;
-    warn(cx, &after)?;
+    let raised = write(cx, &after)?;
+    warn(cx, &after, raised)?;
     Ok(after)
 }
 
@@ -55,11 +55,11 @@ impl Command for ReportUsage {
 
         let after = reported(&before, self.amount)?;
 
-        write(cx, &after)?;
+        let raised = write(cx, &after)?;
 
         let change = json!({ "amount": self.amount, "usage": [before.usage(), after.usage()] });
         cx.note("quota", self.resource.quota_name(), change);
-        warn(cx, &after)?;
+        warn(cx, &after, raised)?;
         Ok(after)
     }
 }
@@ -97,8 +97,8 @@ impl Command for MeasureStorage {
 
         let after = Allowance { counted: self.bytes, ..before };
 
-        write(cx, &after)?;
-        warn(cx, &after)?;
+        let raised = write(cx, &after)?;
+        warn(cx, &after, raised)?;
         Ok(after)
     }
 }
@@ -175,15 +175,15 @@ fn count_calls(cx: &mut Apply<'_>, calls: i64) -> Result<(), Stop> {
     Ok(())
 }
 
-fn write(cx: &mut Apply<'_>, after: &Allowance) -> Result<(), Stop> {
-    let period = after.resource.period(cx.at).0;
-    cx.tx.prepare_cached(UPSERT)?.execute((after.resource.name(), period, after.counted, after.reported))?;
-    Ok(())
+/// Answers the highest threshold already raised in the period.
+fn write(cx: &mut Apply<'_>, after: &Allowance) -> Result<i64, Stop> {
+    let row = (after.resource.name(), after.resource.period(cx.at).0, after.counted, after.reported);
+    Ok(cx.tx.prepare_cached(UPSERT)?.query_row(row, |row| row.get(0))?)
 }
 
 /// Raises a warning event once per crossing of a threshold and period; falling below arms it again.
-fn warn(cx: &mut Apply<'_>, after: &Allowance) -> Result<(), Stop> {
-    let (reached, raised) = (after.threshold(), queries::warned(cx.tx, after.resource, cx.at)?);
+fn warn(cx: &mut Apply<'_>, after: &Allowance, raised: i64) -> Result<(), Stop> {
+    let reached = after.threshold();
     if reached == raised {
         return Ok(());
     }
@@ -196,6 +196,7 @@ fn warn(cx: &mut Apply<'_>, after: &Allowance) -> Result<(), Stop> {
 }
 
 const UPSERT: &str = "INSERT INTO quotas_usage (resource, period, counted, reported) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (resource, period) DO UPDATE SET counted = excluded.counted, reported = excluded.reported";
+    ON CONFLICT (resource, period) DO UPDATE SET counted = excluded.counted, reported = excluded.reported
+    RETURNING warned";
 const WARN: &str = "UPDATE quotas_usage SET warned = ?3 WHERE resource = ?1 AND period = ?2";
 const FORGET: &str = "DELETE FROM quotas_usage WHERE resource = ?1 AND period <> ?2";

@@ -1,6 +1,6 @@
 //! Reading plans and usage.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::model::{Allowance, Plan, Resource, Stretch};
 use crate::kernel::{Fault, Millis, Overage};
@@ -8,22 +8,26 @@ use crate::kernel::{Fault, Millis, Overage};
 /// The organization's plan.
 pub fn plan(tx: &Connection) -> Result<Plan, Fault> {
     let name: String = tx.prepare_cached(PLAN)?.query_row([], |row| row.get(0))?;
-    name.parse().map_err(|()| Fault::found(format!("the profile names an unknown plan {name:?}")))
+    named(&name)
+}
+
+fn named(plan: &str) -> Result<Plan, Fault> {
+    plan.parse().map_err(|()| Fault::found(format!("the profile names an unknown plan {plan:?}")))
 }
 
 /// Usage and limit of one resource at a moment.
 pub fn allowance(tx: &Connection, resource: Resource, at: Millis) -> Result<Allowance, Fault> {
-    let quota = plan(tx)?.limit(resource);
     if resource.stretch() == Stretch::Ceiling {
+        let quota = plan(tx)?.limit(resource);
         let counted = tx.prepare_cached(RETENTION)?.query_row([], |row| row.get(0))?;
         return Ok(Allowance { resource, counted, reported: 0, quota });
     }
-    let used: Option<(i64, i64)> = tx
-        .prepare_cached(USAGE)?
-        .query_row((resource.name(), resource.period(at).0), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let (counted, reported) = used.unwrap_or_default();
-    Ok(Allowance { resource, counted, reported, quota })
+    // One statement for both: this is read for every write that a quota covers.
+    let key = (resource.name(), resource.period(at).0);
+    let (plan, counted, reported) = tx
+        .prepare_cached(PLAN_AND_USAGE)?
+        .query_row(key, |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(Allowance { resource, counted, reported, quota: named(&plan)?.limit(resource) })
 }
 
 /// All sixteen, in the order of the plan table.
@@ -42,14 +46,9 @@ pub fn overages(tx: &Connection, plan: Plan, at: Millis) -> Result<Vec<Overage>,
     Ok(allowances(tx, at)?.into_iter().filter_map(over).collect())
 }
 
-/// The highest threshold already raised for a resource in a period.
-pub(super) fn warned(tx: &Connection, resource: Resource, at: Millis) -> Result<i64, Fault> {
-    let key = (resource.name(), resource.period(at).0);
-    Ok(tx.prepare_cached(WARNED)?.query_row(key, |row| row.get(0)).optional()?.unwrap_or(0))
-}
-
 const PLAN: &str = "SELECT plan FROM organizations_profile WHERE one = 1";
 const RETENTION: &str =
     "SELECT json_extract(details, '$.retention_days') FROM organizations_profile WHERE one = 1";
-const USAGE: &str = "SELECT counted, reported FROM quotas_usage WHERE resource = ?1 AND period = ?2";
-const WARNED: &str = "SELECT warned FROM quotas_usage WHERE resource = ?1 AND period = ?2";
+const PLAN_AND_USAGE: &str =
+    "SELECT plan, coalesce(counted, 0), coalesce(reported, 0) FROM organizations_profile
+    LEFT JOIN quotas_usage ON resource = ?1 AND period = ?2 WHERE one = 1";

@@ -22,6 +22,9 @@ pub const KEYS: &[Key] = &[
     key("listen", "an IP address and port such as 127.0.0.1:8080", |config, text| {
         put(&mut config.listen, text.parse().ok()?)
     }),
+    key("management_listen", "an IP address and port such as 10.0.0.1:8070", |config, text| {
+        put(&mut config.management_listen, Some(text.parse().ok()?))
+    }),
     key("peer_listen", "an IP address and a port that is not 0, such as 127.0.0.1:8090", |config, text| {
         put(
             &mut config.peer_listen,
@@ -40,8 +43,18 @@ pub const KEYS: &[Key] = &[
     key("zone", "a name of up to 64 characters", |config, text| {
         put(&mut config.zone, nonempty(text).filter(|text| text.chars().count() <= 64)?.to_owned())
     }),
+    key("seal", "data_dir, file:PATH, credential:NAME, passphrase:PATH or passphrase", |config, text| {
+        put(&mut config.seal, text.trim().parse().ok()?)
+    }),
     key("stabilization_ms", "a number from 0 to 3600000", |config, text| {
         put(&mut config.stabilization, ms(text, 0, 3_600_000)?)
+    }),
+    key("dead_server_cleanup_ms", "0, or a number from 1000 to 2592000000", |config, text| {
+        let off = number(text, 0, 0).map(Duration::from_millis);
+        put(&mut config.dead_server_cleanup, off.or_else(|| ms(text, 1_000, 2_592_000_000))?)
+    }),
+    key("min_quorum", "a number from 1 to 99", |config, text| {
+        put(&mut config.min_quorum, usize::try_from(number(text, 1, 99)?).ok()?)
     }),
     key("join", "a join token (`threatflow cluster token` makes one)", |config, text| {
         text.parse::<raft::Token>().ok()?;
@@ -74,6 +87,9 @@ pub const KEYS: &[Key] = &[
     }),
     key("checkpoint_ms", "a number from 100 to 600000", |config, text| {
         put(&mut config.checkpoint, ms(text, 100, 600_000)?)
+    }),
+    key("apply_workers", "a number from 1 to 64", |config, text| {
+        put(&mut config.apply_workers, usize::try_from(number(text, 1, 64)?).ok()?)
     }),
 ];
 

@@ -11,7 +11,7 @@ use std::{
 
 pub use keys::{KEYS, Key};
 
-use super::Failure;
+use super::{Failure, Seal};
 
 /// How a node runs. What each key means is in [`KEYS`], and in `packaging/threatflow.toml`.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// Where metrics and verbose probes are served besides; nowhere when absent.
+    pub management_listen: Option<SocketAddr>,
     /// Where the node listens for its peers.
     pub peer_listen: SocketAddr,
     /// What peers connect to; the address of `peer_listen` when absent.
@@ -30,8 +32,14 @@ pub struct NodeConfig {
     pub node_id: u64,
     /// Where this node stands, as its operator calls it.
     pub zone: String,
+    /// What opens the keyring.
+    pub seal: Seal,
     /// How long a joiner keeps up before it votes, once there are three voters.
     pub stabilization: Duration,
+    /// How long a voter may be silent before the leader removes it; zero for ever.
+    pub dead_server_cleanup: Duration,
+    /// Voters that no such removal goes below.
+    pub min_quorum: usize,
     /// A one-time token: join that cluster instead of beginning one.
     pub join: Option<String>,
     /// Holds the first administrator's password.
@@ -52,6 +60,8 @@ pub struct NodeConfig {
     pub election: Duration,
     /// How often the files are made durable and the log cut.
     pub checkpoint: Duration,
+    /// Threads that apply entries of different organizations side by side.
+    pub apply_workers: usize,
 }
 
 /// How lines of the log look.
@@ -68,12 +78,16 @@ impl Default for NodeConfig {
         Self {
             data_dir: PathBuf::from("./data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            management_listen: None,
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
             peer_advertise: None,
             api_url: None,
             node_id: 1,
             zone: String::new(),
+            seal: Seal::DataDir,
             stabilization: Duration::from_secs(10),
+            dead_server_cleanup: Duration::ZERO,
+            min_quorum: 3,
             join: None,
             admin_password_file: None,
             log: "info".to_owned(),
@@ -84,8 +98,14 @@ impl Default for NodeConfig {
             heartbeat: Duration::from_millis(75),
             election: Duration::from_millis(300),
             checkpoint: Duration::from_secs(5),
+            apply_workers: cores(),
         }
     }
+}
+
+/// More than 16 were not tried.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(16)
 }
 
 impl NodeConfig {
@@ -111,6 +131,18 @@ impl NodeConfig {
             return Ok(config);
         }
         Err(Failure::usage(wrong.join("; "), format!("known keys: {}", keys::names())))
+    }
+
+    /// Reads a configuration file that holds `text`; the fuzzer's way in.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        let mut config = Self::default();
+        let settings =
+            sources::from_text("fuzz.toml", text, &mut Vec::new()).map_err(|wrong| wrong.to_string())?;
+        for setting in settings {
+            setting.apply(&mut config)?;
+        }
+        config.contradiction().map_or(Ok(config), Err)
     }
 
     /// What peers connect to.

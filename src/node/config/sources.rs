@@ -51,13 +51,18 @@ pub(super) fn from_file(path: &Path, wrong: &mut Vec<String>) -> Result<Vec<Sett
             "name a readable file with --config",
         )
     })?;
-    let table = DeTable::parse(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line_of(&text, span.start));
+    from_text(&name.to_string(), &text, wrong)
+}
+
+/// The settings of a text of TOML that lies at `name`.
+pub(super) fn from_text(name: &str, text: &str, wrong: &mut Vec<String>) -> Result<Vec<Setting>, Failure> {
+    let table = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_of(text, span.start));
         Failure::usage(format!("{name} line {line}: {}", error.message()), "correct the TOML")
     })?;
     let mut settings = Vec::new();
     for (key, value) in table.get_ref() {
-        let place = format!("{name} line {}", line_of(&text, key.span().start));
+        let place = format!("{name} line {}", line_of(text, key.span().start));
         match (keys::find(key.get_ref()), plain(value)) {
             (None, _) => wrong.push(format!("{place}: unknown key {:?}", key.get_ref())),
             (Some(key), None) => wrong.push(format!("{place}: {} must be {}", key.name, key.expects)),

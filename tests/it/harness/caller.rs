@@ -29,8 +29,12 @@ impl Answer {
 
 impl Caller {
     pub fn new(url: &str) -> Self {
-        let config =
-            Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+        Self::within(url, Duration::from_secs(60))
+    }
+
+    /// A caller who gives a request up after `patience`.
+    pub fn within(url: &str, patience: Duration) -> Self {
+        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(patience));
         Self { agent: config.build().new_agent(), url: url.to_owned(), token: None }
     }
 

@@ -27,9 +27,15 @@ impl Demo {
     }
 
     pub fn start(more: &[&str]) -> Self {
+        Self::configured(more, &[])
+    }
+
+    /// With settings that every node finds in its environment.
+    pub fn configured(more: &[&str], settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(BINARY);
         command.args(["demo", "--nodes", "3", "--base-port", &base_port().to_string()]).args(more);
+        command.envs(settings.iter().copied());
         command.arg("--data-dir").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child =
             command.stderr(fs::File::create(folder.path().join("demo.log")).unwrap()).spawn().unwrap();

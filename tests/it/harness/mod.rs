@@ -1,11 +1,14 @@
 //! Worlds: a running node or cluster, and callers of it.
 //!
-//! `World::one_node()` starts the real binary in a folder of its own; `World::three_nodes()` starts the
-//! demo. A world stops what it started, by pid, when it is dropped.
+//! `World::one_node()` starts the real binary in a folder of its own, `Demo` three of them, `Nodes` three that are
+//! stopped and started one by one. Each stops what it started, by pid, when it is dropped.
 
 mod caller;
 mod data;
 mod demo;
+mod nodes;
+mod wire;
+mod writers;
 
 use std::{
     fs,
@@ -19,8 +22,11 @@ use std::{
 pub use caller::{Answer, Caller};
 pub use data::third_party;
 pub use demo::Demo;
+pub use nodes::Nodes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+pub use wire::Wire;
+pub use writers::Writers;
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_threatflow");
@@ -31,15 +37,22 @@ pub struct World {
     pub url: String,
     listen: u16,
     peer: u16,
+    more: Vec<String>,
     child: Child,
 }
 
 impl World {
     pub fn one_node() -> Self {
+        Self::one_node_with(&[])
+    }
+
+    /// A node with further flags.
+    pub fn one_node_with(more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (listen, peer) = (free_port(), free_port());
-        let child = serve(folder.path(), listen, peer);
-        let world = Self { folder, url: format!("http://127.0.0.1:{listen}"), listen, peer, child };
+        let more: Vec<String> = more.iter().map(|&flag| flag.to_owned()).collect();
+        let child = serve(folder.path(), listen, peer, &more);
+        let world = Self { folder, url: format!("http://127.0.0.1:{listen}"), listen, peer, more, child };
         world.await_ready();
         world
     }
@@ -48,7 +61,7 @@ impl World {
     pub fn crash_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = serve(self.folder.path(), self.listen, self.peer);
+        self.child = serve(self.folder.path(), self.listen, self.peer, &self.more);
         self.await_ready();
     }
 
@@ -128,10 +141,10 @@ impl Organization {
     }
 }
 
-fn serve(folder: &Path, listen: u16, peer: u16) -> Child {
+fn serve(folder: &Path, listen: u16, peer: u16, more: &[String]) -> Child {
     let stderr = fs::OpenOptions::new().create(true).append(true).open(folder.join("stderr.log")).unwrap();
     let mut command = Command::new(BINARY);
-    command.arg("serve").arg("--data-dir").arg(folder);
+    command.arg("serve").arg("--data-dir").arg(folder).args(more);
     command.args(["--listen", &format!("127.0.0.1:{listen}"), "--peer-listen", &format!("127.0.0.1:{peer}")]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
 }

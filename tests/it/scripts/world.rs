@@ -12,7 +12,7 @@ use threatflow::{
         audit::verify_chain,
         quotas::{Plan, Resource},
     },
-    kernel::{Actor, Millis, OrgId, Origin, RequestId, Role, UserId},
+    kernel::{Actor, Millis, OrgId, Origin, Refusal, RequestId, Role, UserId},
     store::{Keyring, LEVEL, Store, WrappedKey},
 };
 use uuid::Uuid;
@@ -25,7 +25,8 @@ const START_MS: i64 = 1_795_392_000_000;
 const BEGIN_MS: i64 = START_MS + 3_600_000;
 
 /// Kinds that belong in the system file.
-const OF_SYSTEM: &[&str] = &["organizations.register", "organizations.project", "membership."];
+const OF_SYSTEM: &[&str] =
+    &["organizations.register", "organizations.project", "organizations.erase", "membership.", "keys."];
 
 pub(super) struct World {
     _folder: TempDir,
@@ -132,7 +133,7 @@ impl World {
             writer.connection().execute(sql, values).unwrap();
             writers.commit(store)
         };
-        self.store.write(change).unwrap();
+        self.store.write(file, change).unwrap();
     }
 
     fn read<T>(&self, file: OrgId, queries: impl FnOnce(&Connection) -> T) -> Option<T> {
@@ -155,12 +156,13 @@ impl World {
             fingerprint: proposal.fingerprint,
             salt: format!("{:064x}", self.index),
             origin: Origin::default(),
-            create: proposal.create,
             body: RawValue::from_string(proposal.body.clone())
                 .unwrap_or_else(|error| panic!("{error}: {}", proposal.body)),
         };
-        let (index, at, entry) = (self.index, Millis(self.at), serde_json::to_vec(&envelope).unwrap());
-        let reply = self.store.write(|store, writers| {
+        let (index, at, plain) = (self.index, Millis(self.at), serde_json::to_vec(&envelope).unwrap());
+        let sealed = self.store.seal_entry(proposal.file, proposal.create.as_ref(), &plain).unwrap();
+        let Some(entry) = sealed else { return Outcome::refused(Refusal::NotFound) };
+        let reply = self.store.write(proposal.file, |store, writers| {
             let dispatched = dispatch(store, writers, index, at, &entry)?;
             writers.commit(store)?;
             Ok(dispatched.reply)

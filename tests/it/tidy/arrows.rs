@@ -9,10 +9,12 @@ use super::{
 };
 
 /// The layers; each may use those before it.
-const LAYERS: &[&str] = &["kernel", "store", "cluster", "web", "features", "app", "node", "cli", "main"];
+const LAYERS: &[&str] =
+    &["kernel", "store", "cluster", "web", "features", "app", "node", "fuzzing", "cli", "main"];
 
 /// The slices; each may use those before it.
-const SLICES: &[&str] = &["audit", "access", "quotas", "identity", "organizations", "intel", "membership"];
+const SLICES: &[&str] =
+    &["audit", "access", "quotas", "identity", "organizations", "intel", "membership", "keys"];
 
 /// A room of a slice that uses a slice after it: (slice, room, other slice, reason).
 const SLICE_EXCEPTIONS: &[(&str, &str, &str, &str)] = &[(

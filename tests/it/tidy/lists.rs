@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use threatflow::app::commands::COMMANDS;
+use threatflow::{
+    app::commands::COMMANDS,
+    store::{LEVEL, since},
+};
 
 use super::{
     Findings,
@@ -108,5 +111,21 @@ fn migrations_are_numbered_without_gaps_and_say_what_they_are_for() {
     }
     findings.settle();
     let lengths: BTreeSet<usize> = next.into_values().collect();
-    assert_eq!(lengths.len(), 1, "every, system and tenant each have one migration a level, if an empty one");
+    let behind_the_last = usize::try_from(LEVEL).unwrap() + 1;
+    assert_eq!(
+        lengths,
+        BTreeSet::from([behind_the_last]),
+        "every, system and tenant each have one migration a level, if an empty one"
+    );
+}
+
+#[test]
+fn no_level_is_of_a_version_that_is_still_to_come() {
+    let parts = |version: &str| version.split('.').map(|part| part.parse().unwrap()).collect::<Vec<u32>>();
+    let own = parts(env!("CARGO_PKG_VERSION"));
+    for level in 1..=LEVEL {
+        let since = since(level).expect("a version for each level");
+        assert!(parts(since) <= own, "level {level} is said to need {since}, and this is {own:?}");
+    }
+    assert_eq!(since(LEVEL + 1), None);
 }

@@ -1,11 +1,13 @@
-//! Join tokens and the state of the cluster, for platform administrators.
+//! Join tokens, the level and the state of the cluster, for platform administrators.
 
+mod authority;
 mod changes;
+mod level;
+pub(super) mod progress;
 
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::commands::MintToken;
+use super::{commands::MintToken, queries};
 use crate::{
     cluster::{About, Question, View},
     kernel::{Fault, OrgId, Permission, TokenId},
@@ -50,6 +52,8 @@ pub fn routes() -> Vec<Route> {
         .asks(read_file),
     ];
     routes.extend(changes::routes());
+    routes.extend(authority::routes());
+    routes.extend(level::routes());
     routes
 }
 
@@ -102,19 +106,33 @@ async fn digests(cx: Cx) -> Result<Reply, Problem> {
     Ok(Reply::ok(json!({ "files": files })))
 }
 
-async fn show(cx: Cx) -> Result<Reply, Problem> {
+async fn show(mut cx: Cx) -> Result<Reply, Problem> {
+    // As far as this node knows, the caller's role too: the status is for when there is no quorum.
+    cx.view = View::Local;
     cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
     cx.query().finish()?;
     let status = cx.cluster.replica().status();
-    let asked = status.members.iter().map(|member| cx.cluster.ask::<About>(member.node, &Question::About));
-    let answers = join_all(asked).await;
+    let answers = cx.cluster.ask_all::<About>(&Question::About).await;
+    let rotation = cx.cluster.read(&View::Local, OrgId::SYSTEM, queries::rotation).await?.flatten();
+    let shown: Vec<_> = answers
+        .iter()
+        .map(|(node, about)| (*node, about.as_ref().map(progress::shown).map_err(Clone::clone)))
+        .collect();
     let unwritable = |error| Fault::new("write the status as JSON", error);
     let mut view = serde_json::to_value(&status).map_err(unwritable)?;
+    if let Some(view) = view.as_object_mut() {
+        let authority = progress::view(&cx.cluster, rotation.as_ref(), &shown);
+        view.insert("authority".to_owned(), authority);
+    }
     let members = view.get_mut("members").and_then(Value::as_array_mut).into_iter().flatten();
-    for (member, answer) in members.zip(answers) {
+    for member in members {
+        let answer = answers.iter().find(|(node, _)| member["node"] == *node).map(|(_, answer)| answer);
         // One that does not answer is listed all the same: it is the one the operator looks for.
-        let about = answer.map_or_else(|why| Ok(json!({ "unknown": why })), serde_json::to_value);
-        member["about"] = about.map_err(unwritable)?;
+        member["about"] = match answer {
+            Some(Ok(about)) => serde_json::to_value(about).map_err(unwritable)?,
+            Some(Err(why)) => json!({ "unknown": why }),
+            None => json!({ "unknown": "it was not asked" }),
+        };
     }
     Ok(Reply::ok(view))
 }

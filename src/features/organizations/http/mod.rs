@@ -1,6 +1,7 @@
 //! Routes of organizations, in both versions.
 
 mod body;
+mod erase;
 
 use serde_json::{Map, Value, json};
 
@@ -77,6 +78,7 @@ pub fn routes(pool: &PasswordPool) -> Vec<Route> {
         )
         .and_v1("/phase7/organizations/{org}/plan")
         .takes(read_plan),
+        erase::route(),
     ]
 }
 
@@ -97,10 +99,11 @@ async fn create(cx: Cx, pool: &PasswordPool) -> Result<Reply, Problem> {
         None => None,
     };
     let parent = asked.organization.parent;
-    let key = cx.cluster.store().keyring().mint(asked.organization.id)?;
-    let register = Register { organization: asked.organization, admin, key };
+    let minted = cx.cluster.mint(asked.organization.id)?;
+    let register = Register { organization: asked.organization, admin, key: minted.key().clone() };
     let (created, replayed) = register_in(&cx, place, register).await?;
     let provisioned = cx.cluster.await_delivery(OrgId::SYSTEM, created.provision, created.id).await?;
+    minted.arrived();
     if let Some(refusal) = provisioned.outcome.refusal() {
         return Err(refusal.clone().into());
     }

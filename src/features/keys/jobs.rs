@@ -1,0 +1,170 @@
+//! The rotation itself: every node follows the newest generation; the leader leads it from step to step.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use super::{
+    commands::{Advance, Rotate, Step},
+    queries::{self, Newest},
+};
+use crate::{
+    cluster::{Cluster, KeyReport, Question, Ticket, Unanswered, View, pending_since},
+    features::{membership, organizations},
+    kernel::{Fault, Millis, OrgId, RequestId},
+    store::Generation,
+    web::now,
+};
+
+/// A node that was let in has the keyring of then; it is a member when its join ends, which takes no longer.
+const JOINING: Duration = Duration::from_secs(20);
+
+/// What a member says, or why it says nothing.
+pub(super) type Reports = Vec<(u64, Result<KeyReport, String>)>;
+
+/// Why a rotation does not go on yet; for the operator.
+pub(super) type Waiting = Vec<String>;
+
+/// One look, on any node: this node does its part.
+pub async fn follow(cluster: &Cluster) -> Result<(), Unanswered> {
+    cluster.reencrypt_files().await?;
+    let Some(newest) = cluster.read(&View::Local, OrgId::SYSTEM, queries::newest).await? else {
+        return Ok(());
+    };
+    let report = cluster.key_report();
+    let begun = newest.step != Step::Wanted;
+    if !begun || !report.held.contains_key(&newest.generation) {
+        return Ok(());
+    }
+    if report.active < newest.generation || (newest.step == Step::Active && !report.rewrapped) {
+        tracing::info!(
+            generation = newest.generation,
+            "wrapping the keys of all files under a new cluster key"
+        );
+        cluster.activate_key(newest.generation).await?;
+    }
+    let older = report.held.keys().any(|held| *held < newest.generation);
+    if newest.step == Step::Settled && older && cluster.key_report().rewrapped {
+        cluster.retire_keys()?;
+        tracing::info!(generation = newest.generation, "older cluster keys are forgotten");
+    }
+    Ok(())
+}
+
+/// One look, on the leader: the rotation goes a step further if it can.
+pub async fn lead(cluster: &Cluster) -> Result<(), Unanswered> {
+    let look = |tx: &rusqlite::Connection| Ok((queries::newest(tx)?, organizations::last_erased(tx)?));
+    let Some((newest, erased)) = cluster.read(&View::Local, OrgId::SYSTEM, look).await? else {
+        return Ok(());
+    };
+    let ready = match newest.step {
+        // What wraps the key of an erased organization must be forgotten too.
+        Step::Settled if erased.is_some_and(|at| at > newest.at) => {
+            cluster.propose(&ticket(), OrgId::SYSTEM, &Rotate {}).await?;
+            return Ok(());
+        }
+        Step::Settled => return Ok(()),
+        Step::Wanted => hand_out(cluster, &newest).await?,
+        Step::Active => settle(cluster, &newest).await?,
+    };
+    match ready {
+        Ok(digest) => {
+            let to = if newest.step == Step::Wanted { Step::Active } else { Step::Settled };
+            let advance = Advance { generation: newest.generation, to, digest };
+            cluster.propose(&ticket(), OrgId::SYSTEM, &advance).await?;
+        }
+        Err(waiting) => tracing::debug!(?waiting, "the rotation of the cluster key waits"),
+    }
+    Ok(())
+}
+
+/// Every member takes the key in. Answers its digest when all have.
+async fn hand_out(cluster: &Cluster, newest: &Newest) -> Result<Result<String, Waiting>, Unanswered> {
+    let let_in = cluster.read(&View::Local, OrgId::SYSTEM, membership::last_let_in).await?.flatten();
+    let settled = now().plus(-i64::try_from(JOINING.as_millis()).unwrap_or(i64::MAX));
+    if let_in.is_some_and(|at| at > settled) {
+        return Ok(Err(vec!["a node is joining".to_owned()]));
+    }
+    let generation = newest.generation;
+    let key = cluster.draw_key(generation).map_err(|fault| cluster.halt(fault))?;
+    let reports = ask_all(cluster, &Question::TakeKey { generation, key }).await;
+    let own = cluster.key_report().held.get(&generation).cloned().unwrap_or_default();
+    let waiting = each(&reports, |report| {
+        let holds = report.held.get(&generation) == Some(&own);
+        (!holds).then_some("does not hold the new key")
+    });
+    Ok(if waiting.is_empty() { Ok(own) } else { Err(waiting) })
+}
+
+/// Everything that older keys sealed is sealed anew or gone. Answers the digest when it is.
+async fn settle(cluster: &Cluster, newest: &Newest) -> Result<Result<String, Waiting>, Unanswered> {
+    let reports = ask_all(cluster, &Question::Keys).await;
+    let mut waiting = obstacles(&reports, newest.generation);
+    if waiting.is_empty() && !reseal(cluster, newest.generation).await? {
+        waiting.push("the cluster's secrets are being sealed anew".to_owned());
+    }
+    if waiting.is_empty() && !effects_arrived(cluster, newest.at).await? {
+        waiting.push("effects from before are on their way between organizations".to_owned());
+    }
+    if !waiting.is_empty() {
+        return Ok(Err(waiting));
+    }
+    // Every entry that an older key could have sealed is at or below this one, on every node.
+    let index = cluster.replica().applied_index();
+    let reports = ask_all(cluster, &Question::CutLog { index }).await;
+    let waiting = each(&reports, |report| (report.purged_index < index).then_some("has not cut its log"));
+    Ok(if waiting.is_empty() { Ok(newest.digest.clone().unwrap_or_default()) } else { Err(waiting) })
+}
+
+/// What members still have to do until an active generation can settle.
+pub(super) fn obstacles(reports: &Reports, generation: Generation) -> Waiting {
+    each(reports, |report| match report {
+        _ if report.active != generation => Some("does not seal under the new key yet"),
+        _ if !report.rewrapped => Some("is wrapping the keys of its files anew"),
+        _ if !report.drained => Some("has an organization under way that was begun before"),
+        _ => None,
+    })
+}
+
+fn each(reports: &Reports, obstacle: impl Fn(&KeyReport) -> Option<&'static str>) -> Waiting {
+    let of = |(node, report): &(u64, Result<KeyReport, String>)| match report {
+        Ok(report) => obstacle(report).map(|why| format!("node {node} {why}")),
+        Err(why) => Some(format!("node {node} does not answer ({why}); start it, or remove it")),
+    };
+    reports.iter().filter_map(of).collect()
+}
+
+/// Asks every member, this node too.
+pub(super) async fn ask_all(cluster: &Cluster, question: &Question) -> Reports {
+    let members = cluster.replica().status().members;
+    let asked = members.iter().map(async |member| (member.node, cluster.ask(member.node, question).await));
+    join_all(asked).await
+}
+
+/// Whether every secret that the nodes share is sealed under `generation`; seals anew what is not.
+async fn reseal(cluster: &Cluster, generation: Generation) -> Result<bool, Unanswered> {
+    let secrets = cluster.read(&View::Local, OrgId::SYSTEM, membership::secrets).await?.unwrap_or_default();
+    let fresh = membership::resealed(cluster.store().keyring(), generation, secrets);
+    let fresh = fresh.map_err(|fault: Fault| cluster.halt(fault))?;
+    if let Some(command) = fresh {
+        cluster.propose(&ticket(), OrgId::SYSTEM, &command).await?;
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Whether no file has an effect under way from before `at`: one may carry a wrapped key.
+async fn effects_arrived(cluster: &Cluster, at: Millis) -> Result<bool, Unanswered> {
+    for file in cluster.store().list() {
+        let waits = cluster.read(&View::Local, file, move |tx| pending_since(tx, at)).await?;
+        if waits == Some(true) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn ticket() -> Ticket {
+    Ticket::system(RequestId(Uuid::now_v7()))
+}

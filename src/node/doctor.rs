@@ -1,0 +1,132 @@
+//! What is not as it should be about a node, looked at from outside while it runs or stands.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use rustix::fs::statvfs;
+
+use super::{NodeConfig, Seal, vault};
+
+/// One thing that was looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub weight: Weight,
+    /// What was found, and what to do where something is to be done.
+    pub text: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// As it should be.
+    Good,
+    /// It works, and is not for production.
+    Warning,
+    /// It does not work, or endangers what is stored.
+    Wrong,
+}
+
+/// Less than this, or less than a tenth, is little.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+
+/// Looks at everything that can be seen without the node.
+pub fn examine(config: &NodeConfig) -> Vec<Finding> {
+    let mut found = Vec::new();
+    folder(&config.data_dir, &mut found);
+    keyring(config, &mut found);
+    room(&config.data_dir, &mut found);
+    found
+}
+
+fn folder(path: &Path, found: &mut Vec<Finding>) {
+    let shown = path.display();
+    let Ok(about) = fs::metadata(path) else {
+        note(found, Weight::Good, format!("data folder {shown}: not made yet"));
+        return;
+    };
+    let mode = about.permissions().mode() & 0o777;
+    let weight = if mode.trailing_zeros() >= 6 { Weight::Good } else { Weight::Warning };
+    let fix = if weight == Weight::Good { String::new() } else { format!("; run `chmod 700 {shown}`") };
+    note(found, weight, format!("data folder {shown}: mode {mode:04o}{fix}"));
+}
+
+fn keyring(config: &NodeConfig, found: &mut Vec<Finding>) {
+    let path = config.data_dir.join("cluster.key");
+    let under = vault::sealed_by(&path).unwrap_or_else(|| config.seal.name().to_owned());
+    if under == Seal::DataDir.name() {
+        let text = "keyring: lies open in the data folder, so a copy of the folder can be read; set `seal` in the \
+                    configuration (packaging/threatflow.toml says how) and start the node again";
+        note(found, Weight::Warning, text.to_owned());
+        return;
+    }
+    if within(&config.data_dir, &config.seal) {
+        let text = format!(
+            "keyring: sealed, but {} lies in the data folder beside it; move it elsewhere",
+            config.seal
+        );
+        note(found, Weight::Warning, text);
+    }
+    // Asking for a passphrase is for a start.
+    if path.exists() && config.seal != Seal::Passphrase(None) {
+        match vault::Vault::open(&path, &config.seal) {
+            Ok(_) => note(found, Weight::Good, format!("keyring: sealed, and {} opens it", config.seal)),
+            Err(failure) => note(found, Weight::Wrong, format!("keyring: {failure}")),
+        }
+    }
+}
+
+fn within(folder: &Path, seal: &Seal) -> bool {
+    let (Seal::File(path) | Seal::Passphrase(Some(path))) = seal else { return false };
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    real(path).starts_with(real(folder))
+}
+
+fn room(path: &Path, found: &mut Vec<Finding>) {
+    let Ok(disk) = statvfs(path) else { return };
+    let (free, all) =
+        (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
+    let little = free < FREE_BYTES_MIN || free < all / 10;
+    let weight = if little { Weight::Warning } else { Weight::Good };
+    let fix = if little { "; a node stops when its disk is full: make room" } else { "" };
+    note(found, weight, format!("disk: {} of {} MB free{fix}", free / 1_000_000, all / 1_000_000));
+}
+
+fn note(found: &mut Vec<Finding>, weight: Weight, text: String) {
+    found.push(Finding { weight, text });
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{node::folder::DataFolder, store::Keyring};
+
+    fn worst(config: &NodeConfig, about: &str) -> Weight {
+        let found = examine(config);
+        found.into_iter().find(|finding| finding.text.starts_with(about)).unwrap().weight
+    }
+
+    #[test]
+    fn an_open_keyring_and_a_seal_beside_it_are_warned_of_and_a_lost_seal_is_wrong() {
+        let place = tempfile::tempdir().unwrap();
+        let data_dir = place.path().join("data");
+        let mut config = NodeConfig { data_dir: data_dir.clone(), ..NodeConfig::default() };
+        let folder = DataFolder::claim(&data_dir).unwrap();
+        folder.keep(Keyring::create().unwrap(), &Seal::DataDir).unwrap();
+        assert_eq!(worst(&config, "keyring"), Weight::Warning);
+
+        let inside = data_dir.join("seal");
+        crate::store::write_secret(&inside, &[7; 40]).unwrap();
+        config.seal = Seal::File(inside.clone());
+        folder.keep(Keyring::create().unwrap(), &config.seal).unwrap();
+        assert_eq!(worst(&config, "keyring: sealed, but"), Weight::Warning);
+
+        let outside = place.path().join("seal");
+        fs::rename(&inside, &outside).unwrap();
+        assert!(examine(&config).iter().any(|finding| finding.weight == Weight::Wrong));
+        config.seal = Seal::File(outside);
+        assert_eq!(worst(&config, "keyring"), Weight::Good);
+        assert_eq!(worst(&config, "data folder"), Weight::Good);
+    }
+}
