@@ -1,7 +1,7 @@
 //! The leader's stamp for every entry.
 //!
-//! What always holds: stamps never fall within one process, and a process never stamps below the
-//! newest entry it has applied, so a new leader whose clock is behind continues where the old one was.
+//! What always holds: stamps never fall within one process, and a process never stamps below the newest entry in
+//! its log or in its files, so a new leader whose clock is behind continues where the old one was.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -26,7 +26,12 @@ impl Clock {
         self.newest_ms.fetch_max(now_ms, Ordering::AcqRel).max(now_ms)
     }
 
-    /// Learns the stamp of an entry that has been applied.
+    /// The newest stamp taken or seen.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest_ms.load(Ordering::Acquire)
+    }
+
+    /// Learns the stamp of an entry that is in the log or in the files.
     pub(crate) fn seen(&self, at_ms: u64) {
         self.newest_ms.fetch_max(at_ms, Ordering::AcqRel);
     }

@@ -68,6 +68,8 @@ pub(crate) struct Checkpoint {
     pub(crate) at_ms: u64,
     /// It came with a snapshot: the log may end before it.
     pub(crate) installed: bool,
+    /// No entry that it covers has a later stamp: a leader whose log begins after it stamps no lower.
+    pub(crate) newest_ms: u64,
 }
 
 impl Checkpoint {
@@ -89,7 +91,8 @@ impl Checkpoint {
         if crc32c::crc32c(body).to_le_bytes() != sum {
             return Err(damaged());
         }
-        postcard::from_bytes(body).map_err(|_| damaged())
+        // Records were once without their last field: it reads as zero.
+        postcard::from_bytes(&[body, &[0]].concat()).map_err(|_| damaged())
     }
 
     fn write(&self, path: &Path) -> Result<(), Fault> {
@@ -129,10 +132,12 @@ impl Host {
     pub(crate) fn open(machine: Arc<dyn Machine>, group: GroupId, folder: &Path) -> Result<Arc<Self>, Fault> {
         let record = folder.join("checkpoint");
         let checkpoint = Checkpoint::read(&record)?;
+        let clock = Clock::default();
+        clock.seen(checkpoint.newest_ms);
         Ok(Arc::new(Self {
             machine,
             group,
-            clock: Clock::default(),
+            clock,
             gate: RwLock::new(()),
             applied: watch::Sender::new(checkpoint.index()),
             waiting: AtomicUsize::new(0),
@@ -545,7 +550,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             membership: meta.last_membership.clone(),
             at_ms: system_ms(),
             installed: true,
+            newest_ms: staged.newest_ms,
         };
+        host.clock.seen(staged.newest_ms);
         let settled = self.host.settled(self.last_index()).await;
         settled.map_err(|fault| self.host.halt(fault))?;
         let _shut = self.host.gate.write().await;
@@ -582,7 +589,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (last, membership) = (self.last, self.membership.clone());
-        let fresh = Checkpoint { last, membership, at_ms: system_ms(), installed: false };
+        let newest_ms = self.host.clock.newest();
+        let fresh = Checkpoint { last, membership, at_ms: system_ms(), installed: false, newest_ms };
         let settled = self.host.settled(fresh.index()).await;
         settled.map_err(|fault| self.host.halt(fault))?;
         // A majority made these entries durable; perhaps not this node yet. Its log is never behind its files.

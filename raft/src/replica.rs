@@ -90,6 +90,8 @@ pub(crate) struct Core {
     pub(crate) freshness: Freshness,
     pub(crate) steady: Steady,
     pub(crate) ends: Ends,
+    /// Held while the membership is changed.
+    pub(crate) changes: tokio::sync::Mutex<()>,
     /// Held from taking a stamp to queueing the entry, so stamps rise in log order.
     order: Mutex<()>,
     pub(crate) stopping: watch::Sender<bool>,
@@ -191,6 +193,7 @@ impl Replica {
             freshness: Freshness::new(),
             steady: Steady::default(),
             ends: Ends::default(),
+            changes: tokio::sync::Mutex::new(()),
             order: Mutex::new(()),
             stopping: watch::Sender::new(false),
         });

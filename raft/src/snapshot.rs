@@ -64,6 +64,8 @@ pub(crate) struct Staged {
     folder: PathBuf,
     manifest: BTreeMap<String, FileMark>,
     received: BTreeMap<String, FileMark>,
+    /// No entry in them has a later stamp.
+    pub(crate) newest_ms: u64,
 }
 
 impl Staged {
@@ -109,7 +111,8 @@ impl Shipper {
     pub(crate) async fn ship(&self, link: &Link, vote: Vote, meta: SnapshotMeta) -> Result<Vote, CallError> {
         let transfer = self.newest.fetch_add(1, Ordering::Relaxed);
         let files = self.host.files().await.map_err(here)?;
-        let offer = Offer { transfer, vote, meta, files };
+        let newest_ms = self.host.clock.newest();
+        let offer = Offer { transfer, vote, meta, files, newest_ms };
         let names = match link.call(kind::SNAPSHOT_OFFER, &offer, OFFER_TIMEOUT).await? {
             Want::HigherVote(vote) => return Ok(vote),
             Want::Files(names) => names,
@@ -238,8 +241,8 @@ impl Receiver {
         let missing = offer.files.iter().filter(|file| here.get(&file.name) != Some(&file.mark));
         let wanted: Vec<String> = missing.map(|file| file.name.clone()).collect();
         let manifest = offer.files.into_iter().map(|file| (file.name.clone(), file)).collect();
-        let staged = Staged { folder: self.folder.clone(), manifest, received: BTreeMap::new() };
-        let (transfer, vote, meta) = (offer.transfer, offer.vote, offer.meta);
+        let (transfer, vote, meta, newest_ms) = (offer.transfer, offer.vote, offer.meta, offer.newest_ms);
+        let staged = Staged { folder: self.folder.clone(), manifest, received: BTreeMap::new(), newest_ms };
         let answer = wanted.clone();
         *current = Some(Incoming { transfer, vote, meta, staged, wanted, open: None });
         Ok(answer)
