@@ -5,8 +5,10 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// What a follower knows about its own age.
 pub(crate) struct Freshness(Mutex<State>);

@@ -1,22 +1,16 @@
 //! What runs beside a replica: watching the engine, and what recurs.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use openraft::ServerState;
-use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
     contract::{Config, Fault},
     lag,
     pki::RENEW_EVERY,
     replica::{Core, Leadership},
-    voters,
+    voters, watch,
 };
 
 const PROMOTE_EVERY: Duration = Duration::from_millis(200);
@@ -99,6 +93,7 @@ pub(crate) async fn keep_house(core: Arc<Core>) {
     renewals.tick().await; // the first comes at once, and start has just issued one
     loop {
         tokio::select! {
+            biased;
             () = until_stop(&mut stopping) => return,
             _ = checkpoints.tick() => {
                 if *core.host.applied.borrow() > *core.host.durable.borrow()

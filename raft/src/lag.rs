@@ -7,8 +7,10 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// Time between two notes.
 pub(crate) const EVERY: Duration = Duration::from_millis(200);
@@ -47,9 +49,9 @@ impl Ends {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
-    use super::{Ends, NOTES};
+    use super::{Ends, Instant, NOTES};
 
     #[test]
     fn a_follower_is_behind_since_the_first_entry_it_lacks() {

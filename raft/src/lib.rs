@@ -30,11 +30,15 @@ mod pki;
 mod planted;
 mod replica;
 mod rotation;
+#[cfg(test)]
+mod sim;
 mod snapshot;
 mod status;
+mod task;
 mod trust;
 mod types;
 mod voters;
+mod watch;
 mod wire;
 
 pub use contract::{

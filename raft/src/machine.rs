@@ -16,10 +16,10 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -30,9 +30,8 @@ use openraft::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{RwLock, oneshot, watch},
-    task::spawn_blocking,
-    time::timeout,
+    sync::{RwLock, oneshot},
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -43,7 +42,9 @@ use crate::{
     pki::write_durably,
     replica::Engine,
     snapshot::{Snapshot, SnapshotData},
+    task::off_thread,
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, as_io},
+    watch,
 };
 
 /// Bounds of one call of [`Machine::apply`].
@@ -67,6 +68,8 @@ pub(crate) struct Checkpoint {
     pub(crate) at_ms: u64,
     /// It came with a snapshot: the log may end before it.
     pub(crate) installed: bool,
+    /// No entry that it covers has a later stamp: a leader whose log begins after it stamps no lower.
+    pub(crate) newest_ms: u64,
 }
 
 impl Checkpoint {
@@ -88,7 +91,8 @@ impl Checkpoint {
         if crc32c::crc32c(body).to_le_bytes() != sum {
             return Err(damaged());
         }
-        postcard::from_bytes(body).map_err(|_| damaged())
+        // Records were once without their last field: it reads as zero.
+        postcard::from_bytes(&[body, &[0]].concat()).map_err(|_| damaged())
     }
 
     fn write(&self, path: &Path) -> Result<(), Fault> {
@@ -110,7 +114,8 @@ pub(crate) struct Host {
     pub(crate) applied: watch::Sender<u64>,
     /// Readers that wait for `applied` to rise.
     waiting: AtomicUsize,
-    worker: Mutex<Option<Sender<Work>>>,
+    /// Hands work to the apply thread; false when that has ended.
+    worker: Mutex<Option<Worker>>,
     /// From the start of the replica to the end of its engine.
     pub(crate) log: Mutex<Option<LogStore>>,
     /// The fault that stopped this node.
@@ -127,10 +132,12 @@ impl Host {
     pub(crate) fn open(machine: Arc<dyn Machine>, group: GroupId, folder: &Path) -> Result<Arc<Self>, Fault> {
         let record = folder.join("checkpoint");
         let checkpoint = Checkpoint::read(&record)?;
+        let clock = Clock::default();
+        clock.seen(checkpoint.newest_ms);
         Ok(Arc::new(Self {
             machine,
             group,
-            clock: Clock::default(),
+            clock,
             gate: RwLock::new(()),
             applied: watch::Sender::new(checkpoint.index()),
             waiting: AtomicUsize::new(0),
@@ -198,6 +205,7 @@ impl Host {
     async fn settled(&self, index: u64) -> Result<(), Fault> {
         let mut halted = self.halted.subscribe();
         tokio::select! {
+            biased;
             () = self.seen(index) => Ok(()),
             _ = halted.wait_for(Option::is_some) => Err(Fault::found("this replica has halted")),
         }
@@ -221,8 +229,10 @@ impl Host {
 
     fn give(&self, work: Work) -> Result<(), Fault> {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        let given = worker.as_ref().and_then(|worker| worker.send(work).ok());
-        given.ok_or_else(|| Fault::found("the apply thread has ended"))
+        match worker.as_ref() {
+            Some(give) if give(work) => Ok(()),
+            _ => Err(Fault::found("the apply thread has ended")),
+        }
     }
 
     /// The machine's files, everything applied so far settled: marks that are compared with another node's must
@@ -241,9 +251,7 @@ impl Host {
     ) -> Result<T, Fault> {
         let _open = self.gate.read().await;
         let machine = Arc::clone(&self.machine);
-        spawn_blocking(move || work(machine.as_ref()))
-            .await
-            .unwrap_or_else(|e| Err(Fault::new("run the machine", e)))
+        off_thread(move || work(machine.as_ref())).await?
     }
 
     /// Writes the record unless a newer one is there: an install may have overtaken a checkpoint.
@@ -283,6 +291,8 @@ impl Drop for Waits<'_> {
     }
 }
 
+type Worker = Box<dyn Fn(Work) -> bool + Send>;
+
 /// What the apply thread is asked to do.
 enum Work {
     Apply(Batch),
@@ -302,13 +312,11 @@ struct Batch {
 
 impl StateMachine {
     pub(crate) fn start(host: Arc<Host>) -> Result<Self, Fault> {
-        let (worker, inbox) = mpsc::channel();
+        #[cfg(test)]
+        let worker = if crate::sim::runs_here() { host.work_in_task() } else { host.work_in_thread()? };
+        #[cfg(not(test))]
+        let worker = host.work_in_thread()?;
         *host.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
-        let applier = Arc::clone(&host);
-        thread::Builder::new()
-            .name("raft-apply".into())
-            .spawn(move || applier.work(&inbox))
-            .map_err(|e| Fault::new("start the apply thread", e))?;
         let Checkpoint { last, membership, .. } = host.checkpoint();
         Ok(Self { host, last, membership })
     }
@@ -387,46 +395,89 @@ struct Unsettled {
     last: u64,
 }
 
+impl Unsettled {
+    /// How much longer readers may be kept waiting.
+    fn patience(&self) -> Duration {
+        SETTLE_WITHIN.saturating_sub(self.since.elapsed())
+    }
+}
+
 /// On the apply thread.
 impl Host {
+    fn work_in_thread(self: &Arc<Self>) -> Result<Worker, Fault> {
+        let (worker, inbox) = mpsc::channel();
+        let applier = Arc::clone(self);
+        thread::Builder::new()
+            .name("raft-apply".into())
+            .spawn(move || applier.work(&inbox))
+            .map_err(|e| Fault::new("start the apply thread", e))?;
+        Ok(Box::new(move |work| worker.send(work).is_ok()))
+    }
+
     /// Until the engine ends or a fault.
     fn work(&self, inbox: &Receiver<Work>) {
         let mut unsettled: Option<Unsettled> = None;
         loop {
             let work = match &unsettled {
                 None => inbox.recv().unwrap_or(Work::End),
-                Some(open) => match inbox.recv_timeout(SETTLE_WITHIN.saturating_sub(open.since.elapsed())) {
+                Some(open) => match inbox.recv_timeout(open.patience()) {
                     Ok(work) => work,
                     Err(RecvTimeoutError::Timeout) => Work::Settle(None),
                     Err(RecvTimeoutError::Disconnected) => Work::End,
                 },
             };
-            let ends = matches!(work, Work::End);
-            let mut asked = None;
-            let wanted = match work {
-                Work::End => true,
-                Work::Settle(done) => {
-                    asked = done;
-                    true
-                }
-                Work::Apply(batch) => self.run(batch, &mut unsettled),
-            };
-            let due = |open: &Unsettled| {
-                wanted || open.entries >= SETTLE_ENTRIES || open.since.elapsed() >= SETTLE_WITHIN
-            };
-            if let Some(open) = unsettled.take_if(|open| due(open)) {
-                if let Err(fault) = self.machine.settle() {
-                    self.halt(fault);
-                    return;
-                }
-                self.applied.send_replace(open.last);
-            }
-            // Whoever asked may have gone.
-            let _ = asked.map(|done| done.send(()));
-            if ends {
+            if !self.serve(work, &mut unsettled) {
                 return;
             }
         }
+    }
+
+    /// The same as a task, for the simulation.
+    #[cfg(test)]
+    fn work_in_task(self: &Arc<Self>) -> Worker {
+        let (worker, mut inbox) = tokio::sync::mpsc::unbounded_channel();
+        let applier = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut unsettled: Option<Unsettled> = None;
+            loop {
+                let work = match &unsettled {
+                    None => inbox.recv().await.unwrap_or(Work::End),
+                    Some(open) => match tokio::time::timeout(open.patience(), inbox.recv()).await {
+                        Ok(work) => work.unwrap_or(Work::End),
+                        Err(_) => Work::Settle(None),
+                    },
+                };
+                if !applier.serve(work, &mut unsettled) {
+                    return;
+                }
+            }
+        });
+        Box::new(move |work| worker.send(work).is_ok())
+    }
+
+    /// Does one piece of work and settles what is due; whether to go on.
+    fn serve(&self, work: Work, unsettled: &mut Option<Unsettled>) -> bool {
+        let ends = matches!(work, Work::End);
+        let mut asked = None;
+        let wanted = match work {
+            Work::End => true,
+            Work::Settle(done) => {
+                asked = done;
+                true
+            }
+            Work::Apply(batch) => self.run(batch, unsettled),
+        };
+        let due = |open: &Unsettled| wanted || open.entries >= SETTLE_ENTRIES || open.patience().is_zero();
+        if let Some(open) = unsettled.take_if(|open| due(open)) {
+            if let Err(fault) = self.machine.settle() {
+                self.halt(fault);
+                return false;
+            }
+            self.applied.send_replace(open.last);
+        }
+        // Whoever asked may have gone.
+        let _ = asked.map(|done| done.send(()));
+        !ends
     }
 
     /// Applies a batch and answers for it; whether a reader waits.
@@ -499,18 +550,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             membership: meta.last_membership.clone(),
             at_ms: system_ms(),
             installed: true,
+            newest_ms: staged.newest_ms,
         };
+        host.clock.seen(staged.newest_ms);
         let settled = self.host.settled(self.last_index()).await;
         settled.map_err(|fault| self.host.halt(fault))?;
         let _shut = self.host.gate.write().await;
-        let installed = spawn_blocking(move || {
+        let installed = off_thread(move || {
             staged.install(host.machine.as_ref())?;
             host.record(fresh)
         });
-        installed
-            .await
-            .unwrap_or_else(|e| Err(Fault::new("install a snapshot", e)))
-            .map_err(|fault| self.host.halt(fault))?;
+        installed.await.flatten().map_err(|fault| self.host.halt(fault))?;
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.host.applied.send_replace(self.last_index());
@@ -539,7 +589,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (last, membership) = (self.last, self.membership.clone());
-        let fresh = Checkpoint { last, membership, at_ms: system_ms(), installed: false };
+        let newest_ms = self.host.clock.newest();
+        let fresh = Checkpoint { last, membership, at_ms: system_ms(), installed: false, newest_ms };
         let settled = self.host.settled(fresh.index()).await;
         settled.map_err(|fault| self.host.halt(fault))?;
         // A majority made these entries durable; perhaps not this node yet. Its log is never behind its files.

@@ -261,6 +261,10 @@ pub(crate) async fn perform(core: &Core, change: Change) -> Changed {
     if !core.leads() {
         return Changed::NotNow;
     }
+    // One at a time: each looks at the membership first, and what it saw must hold until it is done. A demotion
+    // would bring back a node that was removed meanwhile.
+    let changes = !matches!(change, Change::MayRemove { .. } | Change::TransferTo { .. });
+    let _alone = if changes { Some(core.changes.lock().await) } else { None };
     match change {
         Change::AddLearner { node, about } => {
             if let Err(reason) = vacant(core, node, &about.peer_address) {

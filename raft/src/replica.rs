@@ -16,7 +16,6 @@ use openraft::{
 };
 use tokio::{
     net::TcpListener,
-    sync::watch,
     task::unconstrained,
     time::{Instant, timeout, timeout_at},
 };
@@ -36,6 +35,7 @@ use crate::{
     trust::Trust,
     types::{Node, Stamped, TypeConfig, Vote},
     voters::Steady,
+    watch,
     wire::{
         Attempt, CallError, Change, Changed, Propose,
         client::{Lane, Link, Peers},
@@ -59,7 +59,7 @@ const HAND_OVER: Duration = Duration::from_millis(1_500);
 pub enum Leadership {
     /// This node.
     Leader {
-        /// Rises with every new leader: a fence for work that only a leader may do.
+        /// Never falls. Two leaders may share a term (the later one has the higher number): no fence by itself.
         term: u64,
     },
     /// Another node.
@@ -90,6 +90,8 @@ pub(crate) struct Core {
     pub(crate) freshness: Freshness,
     pub(crate) steady: Steady,
     pub(crate) ends: Ends,
+    /// Held while the membership is changed.
+    pub(crate) changes: tokio::sync::Mutex<()>,
     /// Held from taking a stamp to queueing the entry, so stamps rise in log order.
     order: Mutex<()>,
     pub(crate) stopping: watch::Sender<bool>,
@@ -153,9 +155,23 @@ impl Replica {
             .await
             .map_err(|e| Fault::new(format!("listen for peers on {}", config.peer_listen), e))?;
         let host = Host::open(machine, group, &config.folder)?;
+        let log = LogStore::open(&config.folder.join("log"), group, config.segment_bytes)?;
+        let replica = Self::assemble(config, peers, host, log, application).await?;
+        let core = &replica.core;
+        tokio::spawn(server::serve(Arc::clone(core), listener, core.stopping.subscribe()));
+        Ok(replica)
+    }
+
+    /// Starts the engine and what recurs, over whatever carries messages and holds the log.
+    pub(crate) async fn assemble(
+        config: Config,
+        peers: Arc<Peers>,
+        host: Arc<Host>,
+        log: LogStore,
+        application: Arc<dyn Application>,
+    ) -> Result<Self, Fault> {
         let receiver = Receiver::new(Arc::clone(&host), &config.folder)?;
         let shipper = Shipper::new(Arc::clone(&host), &config.folder)?;
-        let log = LogStore::open(&config.folder.join("log"), group, config.segment_bytes)?;
         let (purged, last) = log.ends();
         host.require_fit(purged, last)?;
         *host.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log.clone());
@@ -177,12 +193,12 @@ impl Replica {
             freshness: Freshness::new(),
             steady: Steady::default(),
             ends: Ends::default(),
+            changes: tokio::sync::Mutex::new(()),
             order: Mutex::new(()),
             stopping: watch::Sender::new(false),
         });
         tokio::spawn(watch_engine(Arc::clone(&core)));
         tokio::spawn(keep_house(Arc::clone(&core)));
-        tokio::spawn(server::serve(Arc::clone(&core), listener, core.stopping.subscribe()));
         Ok(Self { core })
     }
 
@@ -260,7 +276,7 @@ impl Replica {
     pub fn staleness(&self) -> Duration {
         let core = &self.core;
         if !core.leads() {
-            return core.freshness.age(std::time::Instant::now(), self.applied_index());
+            return core.freshness.age(Instant::now(), self.applied_index());
         }
         // Nobody else can have led, and so acknowledged anything, before a quorum last answered this leader.
         let metrics = core.metrics();
@@ -442,6 +458,7 @@ impl Core {
         let (responder, outcome) = ProgressResponder::complete_only();
         let queued = {
             let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            self.host.clock.seen(self.log.newest_ms());
             let entry = Stamped { at_ms: self.host.clock.stamp(), body };
             // Queueing waits only while the engine's queue is full (unconstrained: or if the task had
             // used up its turn, which must not look the same).

@@ -32,15 +32,13 @@ use std::{
 
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
-use tokio::{
-    sync::{Mutex, OwnedMutexGuard},
-    task::spawn_blocking,
-};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
     clock::system_ms,
     contract::{Fault, FileMark, Machine},
     machine::Host,
+    task::off_thread,
     types::{SnapshotMeta, TypeConfig, Vote},
     wire::{CallError, Offer, Piece, Want, client::Link, kind},
 };
@@ -66,6 +64,8 @@ pub(crate) struct Staged {
     folder: PathBuf,
     manifest: BTreeMap<String, FileMark>,
     received: BTreeMap<String, FileMark>,
+    /// No entry in them has a later stamp.
+    pub(crate) newest_ms: u64,
 }
 
 impl Staged {
@@ -111,7 +111,8 @@ impl Shipper {
     pub(crate) async fn ship(&self, link: &Link, vote: Vote, meta: SnapshotMeta) -> Result<Vote, CallError> {
         let transfer = self.newest.fetch_add(1, Ordering::Relaxed);
         let files = self.host.files().await.map_err(here)?;
-        let offer = Offer { transfer, vote, meta, files };
+        let newest_ms = self.host.clock.newest();
+        let offer = Offer { transfer, vote, meta, files, newest_ms };
         let names = match link.call(kind::SNAPSHOT_OFFER, &offer, OFFER_TIMEOUT).await? {
             Want::HigherVote(vote) => return Ok(vote),
             Want::Files(names) => names,
@@ -136,7 +137,7 @@ impl Shipper {
         let mut hash = Context::new(&SHA256);
         let mut offset = 0;
         loop {
-            let read = spawn_blocking(move || read_part(source));
+            let read = off_thread(move || read_part(source));
             let (back, part) = read.await.map_err(here)?.map_err(here)?;
             source = back;
             hash.update(&part);
@@ -240,8 +241,8 @@ impl Receiver {
         let missing = offer.files.iter().filter(|file| here.get(&file.name) != Some(&file.mark));
         let wanted: Vec<String> = missing.map(|file| file.name.clone()).collect();
         let manifest = offer.files.into_iter().map(|file| (file.name.clone(), file)).collect();
-        let staged = Staged { folder: self.folder.clone(), manifest, received: BTreeMap::new() };
-        let (transfer, vote, meta) = (offer.transfer, offer.vote, offer.meta);
+        let (transfer, vote, meta, newest_ms) = (offer.transfer, offer.vote, offer.meta, offer.newest_ms);
+        let staged = Staged { folder: self.folder.clone(), manifest, received: BTreeMap::new(), newest_ms };
         let answer = wanted.clone();
         *current = Some(Incoming { transfer, vote, meta, staged, wanted, open: None });
         Ok(answer)
@@ -255,8 +256,8 @@ impl Receiver {
         let mut current = self.current.lock().await;
         let Some(mut incoming) = current.take() else { return Err(Fault::found("no transfer is open")) };
         // Not put back after an error: a transfer that went wrong is over, the leader starts another.
-        let taken = spawn_blocking(move || incoming.take(piece).map(|()| incoming)).await;
-        *current = Some(taken.map_err(|e| Fault::new("write a piece of a snapshot", e))??);
+        let taken = off_thread(move || incoming.take(piece).map(|()| incoming)).await;
+        *current = Some(taken??);
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! What a replica says about itself: roles, lag, health.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::Instant as _;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::{
     clock::system_ms,

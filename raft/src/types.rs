@@ -39,6 +39,11 @@ pub(crate) struct Node {
     pub(crate) standby: bool,
 }
 
+#[cfg(not(test))]
+type Runtime = openraft::impls::TokioRuntime;
+#[cfg(test)]
+type Runtime = crate::sim::runtime::Runtime;
+
 openraft::declare_raft_types!(
     /// The engine, configured.
     pub(crate) TypeConfig:
@@ -46,6 +51,7 @@ openraft::declare_raft_types!(
         R = Bytes,
         NodeId = u64,
         Node = Node,
+        AsyncRuntime = Runtime,
 );
 
 /// Where an entry is: the leader that proposed it (term and node) and its index.

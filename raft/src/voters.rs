@@ -7,10 +7,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use openraft::{ChangeMembers, Instant as _};
+use tokio::time::Instant;
 
 use crate::{
     contract::NodeId,
@@ -124,7 +125,9 @@ pub(crate) async fn may_remove(core: &Core, node: NodeId, force: bool) -> Change
 pub(crate) async fn remove(core: &Core, node: NodeId, force: bool) -> Changed {
     let metrics = core.metrics();
     if metrics.membership_config.get_node(&node).is_none() {
-        return Changed::Done;
+        // A removal counts once it is committed: until then another leader may undo it.
+        let gone = metrics.committed_membership_config.get_node(&node).is_none();
+        return if gone { Changed::Done } else { Changed::NotNow };
     }
     if !voters(&metrics).contains(&node) {
         let nodes = ChangeMembers::RemoveNodes(BTreeSet::from([node]));

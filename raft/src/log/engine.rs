@@ -103,6 +103,9 @@ struct State {
 pub(super) struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    /// The same for a writer that is a task: in the simulation.
+    #[cfg(test)]
+    pub(super) bell: tokio::sync::Notify,
     /// Every `fdatasync` of the writer.
     pub(super) syncs: Timed,
 }
@@ -111,6 +114,22 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code panics while it holds the lock half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the writer.
+    fn ring(&self) {
+        self.wake.notify_one();
+        #[cfg(test)]
+        self.bell.notify_one();
+    }
+
+    /// Whether the writer has nothing to do; and whether what it has to do are votes alone.
+    #[cfg(test)]
+    pub(super) fn pending(&self) -> (bool, bool) {
+        let state = self.lock();
+        let idle = state.queue.is_empty() && !state.closed;
+        let asked = |request: &Request| matches!(request.op, Op::Vote(_) | Op::Committed(_));
+        (idle, state.queue.iter().all(asked))
     }
 
     /// Waits for requests and takes them all; `None` when the log is closed and all are served.
@@ -245,6 +264,8 @@ impl Log {
                 broken: None,
             }),
             wake: Condvar::new(),
+            #[cfg(test)]
+            bell: tokio::sync::Notify::new(),
             syncs: Timed::default(),
         });
         let keeper = if background { Keeper::start(maker, shared.clone())? } else { Keeper::Inline(maker) };
@@ -322,7 +343,7 @@ impl Log {
             Ok(request) => {
                 state.queue.push(request);
                 drop(state);
-                self.shared.wake.notify_one();
+                self.shared.ring();
                 Ok(())
             }
             Err(fault) => {
@@ -394,7 +415,7 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
-        self.shared.wake.notify_one();
+        self.shared.ring();
         if let Some(writer) =
             self.writer.take().filter(|writer| writer.thread().id() != thread::current().id())
         {

@@ -24,6 +24,8 @@
 
 mod disk;
 mod engine;
+#[cfg(test)]
+pub(crate) mod fake;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod index;
@@ -39,3 +41,5 @@ mod writer;
 
 pub use engine::LogStats;
 pub(crate) use store::LogStore;
+#[cfg(test)]
+pub(crate) use store::Pen;

@@ -5,7 +5,10 @@ use std::{
     io,
     ops::{Bound, Range, RangeBounds},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     vec,
 };
 
@@ -21,6 +24,7 @@ use super::{
 };
 use crate::{
     contract::{Fault, GroupId},
+    task::off_thread,
     types::{Flushed, LogEntry, LogId, LogState, Stamped, TypeConfig, Vote, as_io},
 };
 
@@ -38,6 +42,8 @@ const MEMBERSHIP: u8 = 2;
 #[derive(Clone)]
 pub(crate) struct LogStore {
     log: Arc<Log>,
+    /// The newest stamp of any entry in it.
+    newest_ms: Arc<AtomicU64>,
 }
 
 impl LogStore {
@@ -46,7 +52,29 @@ impl LogStore {
         let disk = RealDisk::open(folder)
             .map_err(|cause| Fault::new(format!("open the log in {}", folder.display()), cause))?;
         let options = Options { group, segment_bytes, held_bytes_max: HELD_BYTES_MAX, background: true };
-        Ok(Self { log: Arc::new(Log::open(Arc::new(disk), options)?) })
+        Self::over(Log::open(Arc::new(disk), options)?)
+    }
+
+    fn over(log: Log) -> Result<Self, Fault> {
+        let newest_ms = Arc::new(AtomicU64::new(newest_stamp(&log)?));
+        Ok(Self { log: Arc::new(log), newest_ms })
+    }
+
+    /// The newest stamp in the log. A leader stamps no lower, though it may not have applied that entry yet.
+    pub(crate) fn newest_ms(&self) -> u64 {
+        self.newest_ms.load(Ordering::Acquire)
+    }
+
+    /// A log on a simulated disk, which is written whenever its owner moves the pen.
+    #[cfg(test)]
+    pub(crate) fn simulated(
+        disk: &super::fake::FakeDisk,
+        group: GroupId,
+        segment_bytes: u64,
+    ) -> Result<(Self, Pen), Fault> {
+        let options = Options { group, segment_bytes, held_bytes_max: 2_000, background: false };
+        let (log, writer) = Log::recover(Arc::new(disk.clone()), options)?;
+        Ok((Self::over(log)?, Pen(writer)))
     }
 
     /// Waits until every entry appended before the call is durable.
@@ -78,9 +106,36 @@ impl LogStore {
         let items = if plan.is_held() {
             plan.fetch()
         } else {
-            tokio::task::spawn_blocking(move || plan.fetch()).await.map_err(io::Error::other)?
+            off_thread(move || plan.fetch()).await.map_err(as_io)?
         };
         items.and_then(|items| items.into_iter().map(decode).collect()).map_err(as_io)
+    }
+}
+
+/// The writer of a simulated log.
+#[cfg(test)]
+pub(crate) struct Pen(super::writer::Writer);
+
+#[cfg(test)]
+impl Pen {
+    /// Waits until something is to be written.
+    pub(crate) fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::clone(&self.0.shared);
+        async move {
+            while shared.pending().0 {
+                shared.bell.notified().await;
+            }
+        }
+    }
+
+    /// Whether votes alone are to be written.
+    pub(crate) fn writes_votes(&self) -> bool {
+        self.0.shared.pending().1
+    }
+
+    /// Writes all that is asked; false when the log is closed.
+    pub(crate) fn write(&mut self) -> bool {
+        self.0.shared.pending().0 || self.0.step()
     }
 }
 
@@ -153,7 +208,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let items = entries.into_iter().map(encode).collect::<Result<_, _>>().map_err(as_io)?;
+        let items = entries.into_iter().map(encode).collect::<Result<Vec<_>, _>>().map_err(as_io)?;
+        let newest = items.iter().map(|item| item.stamp).max().unwrap_or(0);
+        self.newest_ms.fetch_max(newest, Ordering::AcqRel);
         let done = Box::new(move |result: Result<(), Fault>| callback.io_completed(result.map_err(as_io)));
         self.log.append(items, done).map_err(as_io)
     }
@@ -165,6 +222,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.log.purge(point(&upto), None).map_err(as_io)
     }
+}
+
+/// The stamp of the last entry that has one: stamps never fall.
+fn newest_stamp(log: &Log) -> Result<u64, Fault> {
+    let (purged, last) = log.ends();
+    let after = |point: Option<Point>| point.map_or(0, |point| point.index.saturating_add(1));
+    let (low, mut end) = (after(purged), after(last));
+    while end > low {
+        let start = end.saturating_sub(64).max(low);
+        let items = log.plan(start..end, usize::MAX)?.fetch()?;
+        if let Some(item) = items.iter().rfind(|item| item.form == NORMAL) {
+            return Ok(item.stamp);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 fn waiter() -> (Done, oneshot::Receiver<Result<(), Fault>>) {

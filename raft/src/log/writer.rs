@@ -4,7 +4,9 @@
 //! once, and tells all who waited: group commit. Order in the file is order of the requests, so a
 //! vote and the entries after it can never change places.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use super::{
     engine::{Op, Request, Shared},
@@ -24,7 +26,7 @@ struct Pending {
 
 /// State of the writer; lives in its thread.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     keeper: Keeper,
     segment: Arc<Segment>,
     segment_bytes: u64,

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::TcpStream,
     runtime::Handle,
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     contract::{Fault, GroupId, NodeId},
     trust::{Tls, Trust},
+    watch,
 };
 
 /// How long a peer may leave requests unanswered, saying nothing at all, before its connection is given up.
@@ -56,10 +57,10 @@ pub(crate) struct Link {
     requests: mpsc::UnboundedSender<Request>,
 }
 
-struct Request {
-    kind: u8,
-    payload: Bytes,
-    answer: oneshot::Sender<Result<Bytes, CallError>>,
+pub(crate) struct Request {
+    pub(crate) kind: u8,
+    pub(crate) payload: Bytes,
+    pub(crate) answer: oneshot::Sender<Result<Bytes, CallError>>,
 }
 
 /// What this node shows and whom it trusts, at a moment.
@@ -78,14 +79,28 @@ pub(crate) struct Peers {
     /// Connections live where the replica does, whoever asks first.
     runtime: Handle,
     links: Mutex<BTreeMap<(NodeId, String, Lane), Link>>,
+    /// Carries requests in the place of connections: the simulation's network.
+    #[cfg(test)]
+    pub(crate) carrier: std::sync::OnceLock<Carrier>,
 }
+
+/// Takes the requests of a link to a node.
+#[cfg(test)]
+pub(crate) type Carrier = Box<dyn Fn(NodeId, mpsc::UnboundedReceiver<Request>) + Send + Sync>;
 
 impl Peers {
     pub(crate) fn new(node: NodeId, group: GroupId, trust: Trust) -> Result<Arc<Self>, Fault> {
         let tls = trust.issue(node)?;
-        let identity = RwLock::new(Arc::new(Identity { trust, tls }));
-        let (runtime, links) = (Handle::current(), Mutex::default());
-        Ok(Arc::new(Self { node, group, identity, turned: watch::Sender::new(0), runtime, links }))
+        Ok(Arc::new(Self {
+            node,
+            group,
+            identity: RwLock::new(Arc::new(Identity { trust, tls })),
+            turned: watch::Sender::new(0),
+            runtime: Handle::current(),
+            links: Mutex::default(),
+            #[cfg(test)]
+            carrier: std::sync::OnceLock::new(),
+        }))
     }
 
     /// What is shown and trusted now.
@@ -135,6 +150,11 @@ impl Peers {
             .entry(key)
             .or_insert_with(|| {
                 let (requests, queue) = mpsc::unbounded_channel();
+                #[cfg(test)]
+                if let Some(carry) = self.carrier.get() {
+                    carry(node, queue);
+                    return Link { requests };
+                }
                 let dialer = Dialer { peers: Arc::clone(self), node, address: address.to_owned(), lane };
                 self.runtime.spawn(dialer.run(queue));
                 Link { requests }

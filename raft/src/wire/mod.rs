@@ -120,6 +120,8 @@ pub(crate) struct Offer {
     pub(crate) vote: Vote,
     pub(crate) meta: SnapshotMeta,
     pub(crate) files: Vec<FileMark>,
+    /// No entry in them has a later stamp.
+    pub(crate) newest_ms: u64,
 }
 
 /// What the follower says to an [`Offer`].

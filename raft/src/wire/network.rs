@@ -134,6 +134,7 @@ impl RaftNetworkV2<TypeConfig> for Remote {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let meta: SnapshotMeta = snapshot.meta;
         tokio::select! {
+            biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             shipped = self.shipper.ship(&self.bulk, vote, meta) => {
                 shipped.map(SnapshotResponse::new).map_err(|e| StreamingError::from(failed(e)))

@@ -8,7 +8,7 @@ use std::{
     io,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,8 +20,8 @@ use rustls::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
-    time::{sleep, timeout},
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -37,6 +37,7 @@ use crate::{
     pki::{ALPN_JOIN, ALPN_PEER},
     replica::Core,
     types::TypeConfig,
+    watch,
 };
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -183,7 +184,8 @@ impl Session {
     }
 }
 
-async fn answer(core: Arc<Core>, peer: NodeId, frame: Frame) -> Frame {
+/// Answers one request.
+pub(crate) async fn answer(core: Arc<Core>, peer: NodeId, frame: Frame) -> Frame {
     let Frame { kind, group, request, payload } = frame;
     let answered = match kind {
         _ if group != core.peers.group() => Err(Fault::found("another group")),
