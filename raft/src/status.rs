@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use openraft::Instant as _;
-use tokio::time::Instant;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::{
     clock::system_ms,

@@ -64,7 +64,8 @@ impl Follower {
 
     async fn offer(&self, transfer: u64) -> Vec<String> {
         let files = vec![mark("same", 3), mark("tenants/a", 9), mark("tenants/b", 9)];
-        let offer = Offer { transfer, vote: Vote::new(1, 1), meta: SnapshotMeta::default(), files, newest_ms: 0 };
+        let offer =
+            Offer { transfer, vote: Vote::new(1, 1), meta: SnapshotMeta::default(), files, newest_ms: 0 };
         self.receiver.offer(offer).await.unwrap()
     }
 
@@ -163,7 +164,8 @@ async fn pieces_out_of_order_twice_or_unasked_end_the_transfer() {
 async fn a_file_that_changed_here_since_the_offer_is_not_kept() {
     let follower = Follower::new();
     let files = vec![mark("same", 3)];
-    let offer = Offer { transfer: 1, vote: Vote::new(1, 1), meta: SnapshotMeta::default(), files, newest_ms: 0 };
+    let offer =
+        Offer { transfer: 1, vote: Vote::new(1, 1), meta: SnapshotMeta::default(), files, newest_ms: 0 };
     assert!(follower.receiver.offer(offer).await.unwrap().is_empty());
     let Arrived { snapshot, .. } = follower.receiver.commit(1).await.unwrap();
     let SnapshotData::Staged(mut staged) = snapshot.snapshot else { panic!("a snapshot without files") };
