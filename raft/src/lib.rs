@@ -12,6 +12,7 @@
 //!
 //! Start reading here, then `replica.rs`.
 
+mod checkpoint;
 mod clock;
 mod contract;
 mod cut;
