@@ -13,6 +13,7 @@
 //! Start reading here, then `replica.rs`.
 
 mod ask;
+mod checkpoint;
 mod clock;
 mod contract;
 mod cut;

@@ -28,18 +28,17 @@ use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{ApplyResponder, EntryResponder, RaftStateMachine},
 };
-use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{RwLock, oneshot},
     time::{Instant, timeout},
 };
 
 use crate::{
+    checkpoint::{CURE, Checkpoint},
     clock::{Clock, system_ms},
     contract::{Entry, Fault, FileMark, GroupId, Machine},
     figures::Counters,
     log::LogStore,
-    pki::write_durably,
     replica::Engine,
     snapshot::{Snapshot, SnapshotData},
     task::off_thread,
@@ -55,53 +54,6 @@ const SETTLE_WITHIN: Duration = Duration::from_millis(5);
 const SETTLE_ENTRIES: usize = 1024;
 /// How long a stop waits for its checkpoint.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(10);
-
-/// What to do when log, record and files do not fit together.
-const CURE: &str = "put back what is missing, or remove this node from the cluster, remove its data and join it under \
-                    a new number";
-
-/// Up to where the machine's files are durable.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Checkpoint {
-    pub(crate) last: Option<LogId>,
-    pub(crate) membership: StoredMembership,
-    pub(crate) at_ms: u64,
-    /// It came with a snapshot: the log may end before it.
-    pub(crate) installed: bool,
-    /// No entry that it covers has a later stamp: a leader whose log begins after it stamps no lower.
-    pub(crate) newest_ms: u64,
-}
-
-impl Checkpoint {
-    /// Index of the last entry it covers; 0 for none.
-    pub(crate) fn index(&self) -> u64 {
-        self.last.map_or(0, |last| last.index)
-    }
-
-    fn read(path: &Path) -> Result<Self, Fault> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => {
-                return Err(Fault::new(format!("read the checkpoint record {}", path.display()), error));
-            }
-        };
-        let damaged = || Fault::found(format!("the checkpoint record {} is damaged; {CURE}", path.display()));
-        let (sum, body) = bytes.split_at_checked(4).ok_or_else(damaged)?;
-        if crc32c::crc32c(body).to_le_bytes() != sum {
-            return Err(damaged());
-        }
-        // Records were once without their last field: it reads as zero.
-        postcard::from_bytes(&[body, &[0]].concat()).map_err(|_| damaged())
-    }
-
-    fn write(&self, path: &Path) -> Result<(), Fault> {
-        let body = postcard::to_stdvec(self).map_err(|e| Fault::new("encode the checkpoint record", e))?;
-        let bytes = [crc32c::crc32c(&body).to_le_bytes().as_slice(), &body].concat();
-        write_durably(path, &bytes)
-            .map_err(|e| Fault::new(format!("write the checkpoint record {}", path.display()), e))
-    }
-}
 
 /// The machine with what is known about it, shared by apply, checkpoints and snapshots.
 pub(crate) struct Host {

@@ -1,7 +1,8 @@
 //! The model machine: four files, each a list of what was written to it.
 //!
-//! As the real one, it knows a write that was proposed twice by its value, shows readers what is settled only, skips per file what it has, and after a power cut each
-//! file is somewhere between its last checkpoint and its last entry, whatever the others are.
+//! As the real one, it knows a write that was proposed twice by its value, shows readers what is settled only, skips
+//! per file what it has, and after a power cut each file is somewhere between its last checkpoint and its last entry,
+//! whatever the others are.
 
 use std::{
     collections::BTreeMap,

@@ -173,12 +173,17 @@ fn change_members(world: &Arc<World>, chance: &mut Chance, node: NodeId) {
         let (what, changed): (_, Result<(), ChangeError>) = match kind {
             0 if made < NODES_MAX && members < MEMBERS_MAX => {
                 let (fresh, about) = (made + 1, World::about(made + 1));
-                world.add(fresh);
+                world.add(fresh, false);
                 world.start(fresh).await;
                 let join = Change::AddLearner { node: fresh, about };
-                ("joined", up.replica.core.change(join, CHANGE).await)
+                let joined = up.replica.core.change(join, CHANGE).await;
+                if joined.is_ok() {
+                    world.welcome(fresh);
+                }
+                ("joined", joined)
             }
-            1 => {
+            // Before that the join may come after the removal, which finds no member and is content.
+            1 if world.has_joined(node) => {
                 let gone = up.replica.remove(node, false, CHANGE).await;
                 if gone.is_ok() {
                     world.retire(node);

@@ -35,7 +35,7 @@ async fn live(seed: u64, planted: Planted, trace: bool) -> Outcome {
     let world = World::new(seed, planted, trace);
     let members: Vec<NodeId> = (1..=if seed.is_multiple_of(4) { 5 } else { 3 }).collect();
     for node in &members {
-        world.add(*node);
+        world.add(*node, true);
         world.start(*node).await;
     }
     let founders: BTreeMap<_, _> = members.iter().map(|node| (*node, World::about(*node))).collect();

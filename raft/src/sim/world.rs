@@ -78,6 +78,8 @@ pub(crate) struct Node {
     disk_us: u64,
     /// Its disk failed: it may halt.
     excused: bool,
+    /// It was there from the beginning, or has been told that it joined.
+    joined: bool,
     /// It was removed from the group and is never started again.
     retired: bool,
 }
@@ -162,8 +164,8 @@ impl World {
         self.folder.path().join(format!("{}-{}", station.node, station.start))
     }
 
-    /// A node that has never run.
-    pub(crate) fn add(&self, node: NodeId) {
+    /// A node that has never run, of the first members or to join them.
+    pub(crate) fn add(&self, node: NodeId, joined: bool) {
         let fresh = Node {
             up: None,
             image: Image::default(),
@@ -174,6 +176,7 @@ impl World {
             skew_ms: 0,
             disk_us: 1_000,
             excused: false,
+            joined,
             retired: false,
         };
         self.nodes().insert(node, fresh);
@@ -345,6 +348,18 @@ impl World {
         };
         let log = LogStore::simulated(&FakeDisk::running(image, 0), GroupId::MAIN, SEGMENT_BYTES);
         checkpoint >= index || log.is_ok_and(|(log, _)| log.ends().1 >= index)
+    }
+
+    /// Takes note that a node has joined.
+    pub(crate) fn welcome(&self, id: NodeId) {
+        if let Some(node) = self.nodes().get_mut(&id) {
+            node.joined = true;
+        }
+    }
+
+    /// Whether a node has joined.
+    pub(crate) fn has_joined(&self, id: NodeId) -> bool {
+        self.nodes().get(&id).is_some_and(|node| node.joined)
     }
 
     fn excused(&self, id: NodeId) -> bool {

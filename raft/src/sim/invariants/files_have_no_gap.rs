@@ -1,4 +1,5 @@
-//! Every file of every node is a beginning of one and the same list: no power cut, purge or snapshot leaves anything out.
+//! Every file of every node is a beginning of one and the same list: no power cut, purge or snapshot leaves anything
+//! out.
 
 use std::collections::BTreeMap;
 

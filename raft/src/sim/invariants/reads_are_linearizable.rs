@@ -1,4 +1,5 @@
-//! A read shows every write acknowledged, and everything another read showed, before it began; and all reads show beginnings of one list.
+//! A read shows every write acknowledged, and everything another read showed, before it began; and all reads show
+//! beginnings of one list.
 
 use std::collections::BTreeMap;
 
