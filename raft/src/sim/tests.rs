@@ -60,7 +60,6 @@ fn found(planted: Planted, seeds: u64, by: &[&str]) {
 }
 
 #[test]
-#[ignore = "the sweep is not proven green yet: docs/decisions/0013"]
 fn a_thousand_seeds_hold_every_invariant() {
     if let Some(seed) = env::var("TF_TEST_SEED").ok().and_then(|seed| seed.parse().ok()) {
         let outcome = run(seed, Planted::Nothing, true);
