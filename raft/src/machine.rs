@@ -190,10 +190,15 @@ impl Host {
     /// The machine's files, everything applied so far settled: marks that are compared with another node's must
     /// not leave out what is on its way into a file.
     pub(crate) async fn files(self: &Arc<Self>) -> Result<Vec<FileMark>, Fault> {
+        self.settle().await?;
+        self.beside_apply(Machine::files).await
+    }
+
+    /// Shows readers everything applied so far, which includes everything that was answered here.
+    pub(crate) async fn settle(&self) -> Result<(), Fault> {
         let (done, settled) = oneshot::channel();
         self.give(Work::Settle(Some(done)))?;
-        settled.await.map_err(|_| Fault::found("this replica has halted"))?;
-        self.beside_apply(Machine::files).await
+        settled.await.map_err(|_| Fault::found("this replica has halted"))
     }
 
     /// Runs work that may block and looks at the machine's files, never beside an install.

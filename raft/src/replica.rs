@@ -310,9 +310,11 @@ impl Replica {
         }
     }
 
-    /// Makes a checkpoint now; answers the index up to which the files are durable.
+    /// Makes a checkpoint now, of everything that was answered here before the call; answers the index up to which the
+    /// files are durable.
     pub async fn checkpoint(&self, within: Duration) -> Result<u64, Unavailable> {
         let core = &self.core;
+        core.host.settle().await.map_err(|_| Unavailable::Halted)?;
         let index = self.applied_index();
         let mut durable = core.host.durable.subscribe();
         if *durable.borrow() < index {

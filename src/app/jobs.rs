@@ -69,14 +69,20 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up:
         async move { meter.flush().await }
     }));
     tasks.spawn(deliver(cluster.clone(), sent_from));
-    tasks.spawn(rotate(cluster.clone()));
+    tasks.spawn(every(ROTATION_EVERY, {
+        let cluster = cluster.clone();
+        move || rotate(cluster.clone())
+    }));
     tasks.spawn(every(LEVELS_EVERY, {
         let cluster = cluster.clone();
         move || raise_files(cluster.clone())
     }));
     tasks.spawn(upkeep(cluster.clone()));
     tasks.spawn(follow_authority(cluster.clone()));
-    tasks.spawn(drive_authority(cluster.clone()));
+    tasks.spawn(every(DRIVE_EVERY, {
+        let cluster = cluster.clone();
+        move || drive_authority(cluster.clone())
+    }));
     tasks.spawn(bury(cluster, clean_up));
     Jobs { tasks, stop }
 }
@@ -116,17 +122,12 @@ async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
 
 /// Every node follows a rotation of the cluster key; the leader leads it.
 async fn rotate(cluster: Cluster) {
-    let mut ticks = interval(ROTATION_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let mut done = keys::jobs::follow(&cluster).await;
-        if done.is_ok() && led_term(&cluster).is_some() {
-            done = keys::jobs::lead(&cluster).await;
-        }
-        if let Err(error) = done {
-            tracing::debug!(?error, "the rotation of the cluster key is put off");
-        }
+    let mut done = keys::jobs::follow(&cluster).await;
+    if done.is_ok() && led_term(&cluster).is_some() {
+        done = keys::jobs::lead(&cluster).await;
+    }
+    if let Err(error) = done {
+        tracing::debug!(?error, "the rotation of the cluster key is put off");
     }
 }
 
@@ -161,15 +162,10 @@ async fn follow_authority(cluster: Cluster) {
 }
 
 async fn drive_authority(cluster: Cluster) {
-    let mut ticks = interval(DRIVE_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if led_term(&cluster).is_some()
-            && let Err(error) = membership::jobs::drive_authority(&cluster).await
-        {
-            tracing::warn!(?error, "the rotation of the authority waits");
-        }
+    if led_term(&cluster).is_some()
+        && let Err(error) = membership::jobs::drive_authority(&cluster).await
+    {
+        tracing::warn!(?error, "the rotation of the authority waits");
     }
 }
 

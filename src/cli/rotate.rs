@@ -40,9 +40,7 @@ pub(super) async fn authority(admin: &Admin, within: Duration) -> Result<String,
             said = line;
         }
         if Instant::now() > until {
-            let fix = "start the nodes that are named, or remove those that are dead (`threatflow cluster remove`), and \
-                       run the same command again: it goes on where it is";
-            return Err(Failure::new(format!("the rotation is not over ({said})"), fix));
+            return Err(unfinished(&said));
         }
         sleep(LOOK_EVERY).await;
     }
@@ -78,9 +76,7 @@ pub(super) async fn key(admin: &Admin, within: Duration) -> Result<String, Failu
             said = line;
         }
         if Instant::now() > until {
-            let fix = "start the nodes that are named, or remove those that are dead (`threatflow cluster remove`), and \
-                       run the same command again: it goes on where it is";
-            return Err(Failure::new(format!("the rotation is not over ({said})"), fix));
+            return Err(unfinished(&said));
         }
         sleep(LOOK_EVERY).await;
     }
@@ -102,6 +98,12 @@ pub(super) async fn certificates(admin: &Admin) -> Result<String, Failure> {
         format!("node {}: until {}", text(node, "/node"), text(node, "/certificate_expires_at"))
     };
     Ok(nodes.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+fn unfinished(said: &str) -> Failure {
+    let fix = "start the nodes that are named, or remove those that are dead (`threatflow cluster remove`), and run the \
+               same command again: it goes on where it is";
+    Failure::new(format!("the rotation is not over ({said})"), fix)
 }
 
 fn silence(node: &Value) -> Option<String> {

@@ -65,11 +65,7 @@ fn after_the_first_failed_write_or_sync_a_node_answers_nothing_and_a_majority_go
         ill.await_ready();
     }
     load.await_progress();
-    let kept = load.stop();
-    for node in &trio.nodes {
-        assert_eq!(count_at(&node.url, &trio.platform, &org), Some(kept), "node {}", node.number);
-    }
-    trio.assert_equal_files(0);
+    load.end(&trio, &org);
 }
 
 /// Its stderr may lie on the disk that failed.

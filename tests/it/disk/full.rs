@@ -41,11 +41,7 @@ fn a_node_whose_disk_is_full_stops_and_goes_on_when_there_is_room() {
         disks[ill].unfill();
     }
     load.await_progress();
-    let kept = load.stop();
-    for node in &trio.nodes {
-        assert_eq!(count_at(&node.url, &trio.platform, &org), Some(kept), "node {}", node.number);
-    }
-    trio.assert_equal_files(0);
+    load.end(&trio, &org);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::nodes::Trio;
 use crate::harness::{Caller, Organization, await_condition};
 
 const CLIENTS: usize = 4;
@@ -65,6 +66,15 @@ impl Load {
             assert!(self.clients.iter().all(|client| !client.is_finished()), "a client found a wrong answer");
             now().0 > kept + 8 && now().1 > reads + 8
         });
+    }
+
+    /// Stops; every node holds exactly what was acknowledged, and all hold the same.
+    pub(super) fn end(self, trio: &Trio, org: &Organization) {
+        let kept = self.stop();
+        for node in &trio.nodes {
+            assert_eq!(count_at(&node.url, &trio.platform, org), Some(kept), "node {}", node.number);
+        }
+        trio.assert_equal_files(0);
     }
 
     /// Ends the clients; answers how many writes were acknowledged, all that were begun.
