@@ -54,9 +54,12 @@ fn keyring(config: &NodeConfig, found: &mut Vec<Finding>) {
     let path = config.data_dir.join("cluster.key");
     let under = vault::sealed_by(&path).unwrap_or_else(|| config.seal.name().to_owned());
     if under == Seal::DataDir.name() {
-        let text = "keyring: lies open in the data folder, so a copy of the folder can be read; set `seal` in the \
-                    configuration (packaging/threatflow.toml says how) and start the node again";
-        note(found, Weight::Warning, text.to_owned());
+        let lies = if path.exists() { "lies" } else { "will lie" };
+        let text = format!(
+            "keyring: {lies} open in the data folder, so a copy of the folder can be read; set `seal` in the \
+             configuration (packaging/threatflow.toml says how) and start the node again"
+        );
+        note(found, Weight::Warning, text);
         return;
     }
     if within(&config.data_dir, &config.seal) {
