@@ -96,9 +96,7 @@ pub(crate) async fn keep_house(core: Arc<Core>) {
             biased;
             () = until_stop(&mut stopping) => return,
             _ = checkpoints.tick() => {
-                if *core.host.applied.borrow() > *core.host.durable.borrow()
-                    && core.raft.trigger().snapshot().await.is_err()
-                {
+                if core.host.checkpoint_is_due() && core.raft.trigger().snapshot().await.is_err() {
                     return; // the engine has ended; `watch_engine` says why
                 }
             }

@@ -52,6 +52,10 @@ const BATCH_BYTES: usize = 4 << 20;
 /// How long, and for how many entries, readers are kept from what is applied while none of them waits.
 const SETTLE_WITHIN: Duration = Duration::from_millis(5);
 const SETTLE_ENTRIES: usize = 1024;
+/// When very many files change, checkpoints take long: they must leave the machine to those who write. What the next
+/// start applies again grows by that much.
+const REST_TIMES: u32 = 4;
+const REST_MAX: Duration = Duration::from_secs(30);
 /// How long a stop waits for its checkpoint.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(10);
 
@@ -75,6 +79,8 @@ pub(crate) struct Host {
     /// Index of the newest checkpoint.
     pub(crate) durable: watch::Sender<u64>,
     pub(crate) counters: Counters,
+    /// Checkpoints that are not asked for wait until then.
+    rest: Mutex<Instant>,
     record: PathBuf,
     checkpoint: Mutex<Checkpoint>,
 }
@@ -98,6 +104,7 @@ impl Host {
             halted: watch::Sender::new(None),
             durable: watch::Sender::new(checkpoint.index()),
             counters: Counters::default(),
+            rest: Mutex::new(Instant::now()),
             record,
             checkpoint: Mutex::new(checkpoint),
         }))
@@ -126,6 +133,12 @@ impl Host {
     /// The newest checkpoint.
     pub(crate) fn checkpoint(&self) -> Checkpoint {
         self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether something was applied since the last checkpoint, and that is long enough ago.
+    pub(crate) fn checkpoint_is_due(&self) -> bool {
+        let rested = *self.rest.lock().unwrap_or_else(PoisonError::into_inner) <= Instant::now();
+        rested && *self.applied.borrow() > *self.durable.borrow()
     }
 
     /// Records a fault; the first one stays. Answers the error that stops the engine.
@@ -561,6 +574,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             machine.checkpoint()?;
             host.record(fresh)?;
             host.counters.checkpoints.since(began);
+            let rest = (began.elapsed() * REST_TIMES).min(REST_MAX);
+            *host.rest.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + rest;
             Ok(())
         });
         made.await.map_err(|fault| self.host.halt(fault))?;

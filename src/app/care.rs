@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     compare::{Scrubs, compare, scrubbed},
     dispatch,
-    jobs::led_term,
+    jobs::{every, led_term},
 };
 use crate::{
     cluster::{About, Cluster, Question, Ticket, Unanswered},
@@ -37,6 +37,9 @@ const REST: Duration = Duration::from_secs(2);
 const SCRUB_PAUSE: Duration = Duration::from_millis(5);
 const HAND_OVER: Duration = Duration::from_secs(5);
 
+/// A file that nobody wrote for one to two of these is closed.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// Starts to care for the files of this node, and, while it leads, to compare them with those of others.
 pub fn care(cluster: &Cluster, pace: ScrubPace) -> JoinSet<()> {
     let scrubs = Scrubs::default();
@@ -44,6 +47,12 @@ pub fn care(cluster: &Cluster, pace: ScrubPace) -> JoinSet<()> {
     tasks.spawn(Tending::new(cluster.clone()).run());
     tasks.spawn(scrub(cluster.clone(), pace, Arc::clone(&scrubs)));
     tasks.spawn(compare(cluster.clone(), scrubs));
+    let cluster = cluster.clone();
+    tasks.spawn(every(IDLE, move || {
+        let cluster = cluster.clone();
+        // A fault of it halts the node.
+        async move { drop(cluster.on_files(Store::close_idle).await) }
+    }));
     tasks
 }
 

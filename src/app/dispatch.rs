@@ -84,11 +84,11 @@ fn dispatch_to(
         let sent_from = store.is_sending(file).then_some(file);
         return Ok(Dispatched { sent_from, ..Dispatched::default() });
     }
-    if !store.is_current(sealed, index)? {
+    let unopened = |fault| Fault::new(format!("open entry {index}"), fault);
+    let Some(envelope) = read(store, sealed, index).map_err(unopened)? else {
         writer.advance(index, writer.state().at);
         return answered(Outcome::refused(Refusal::KeyChanged)).map_err(|stop| halted(index, "sealed", stop));
-    }
-    let envelope = read(store, sealed).map_err(|fault| Fault::new(format!("open entry {index}"), fault))?;
+    };
     // Of the file too: it may have come from a node that knows more.
     let level = envelope.level.max(writer.state().level);
     if level > LEVEL {
@@ -120,14 +120,15 @@ fn dispatch_to(
     Ok(dispatched)
 }
 
-fn read(store: &Store, sealed: &SealedEntry<'_>) -> Result<Envelope, Fault> {
-    let plain = store.open_entry(sealed)?;
+/// `None` when it was sealed under a key that was not the newest any more.
+fn read(store: &Store, sealed: &SealedEntry<'_>, index: u64) -> Result<Option<Envelope>, Fault> {
+    let Some(plain) = store.open_entry(sealed, index)? else { return Ok(None) };
     let envelope: Envelope =
         serde_json::from_slice(&plain).map_err(|error| Fault::new("decode its envelope", error))?;
     if envelope.organization != sealed.file {
         return Err(Fault::found("its envelope is for another file"));
     }
-    Ok(envelope)
+    Ok(Some(envelope))
 }
 
 fn halted(index: u64, kind: &str, stop: Stop) -> Fault {

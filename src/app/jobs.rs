@@ -87,7 +87,7 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up:
     Jobs { tasks, stop }
 }
 
-async fn every<F: Future<Output = ()>>(period: Duration, mut work: impl FnMut() -> F) {
+pub(super) async fn every<F: Future<Output = ()>>(period: Duration, mut work: impl FnMut() -> F) {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

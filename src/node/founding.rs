@@ -18,7 +18,7 @@ use super::{
     Failure, NodeConfig,
     admission::Gatekeeper,
     folder::{DataFolder, Founding},
-    password,
+    limits, password,
 };
 use crate::{
     app::FileMachine,
@@ -163,8 +163,8 @@ async fn start(
     keyring: Arc<Keyring>,
     first: bool,
 ) -> Result<Running, Failure> {
-    let store = Store::open(&folder.store(), Arc::clone(&keyring))?.in_shares(config.apply_workers);
-    let store = Arc::new(store);
+    let store = Store::open(&folder.store(), Arc::clone(&keyring))?;
+    let store = Arc::new(store.in_shares(config.apply_workers, limits::write_connections()));
     able(&store)?;
     let (machine, sent_from) = FileMachine::new(Arc::clone(&store))?;
     let machine = Arc::new(machine);

@@ -19,6 +19,7 @@ mod folder;
 mod founding;
 mod health;
 mod life;
+mod limits;
 mod logging;
 mod metrics;
 mod password;

@@ -37,6 +37,26 @@ impl Store {
         Marks::save(&self.root, &record)
     }
 
+    /// Closes the write connections that were not used since the last call, and leaves no log behind: whatever is cold
+    /// costs neither memory, nor descriptors, nor a log to read when it is next needed.
+    pub fn close_idle(&self) -> Result<(), Fault> {
+        for writers in self.writers.iter() {
+            let closed = lock(writers).close_idle();
+            for file in closed {
+                let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+                // What is dirty is closed by the next checkpoint.
+                if !self.exists(file) || lock(&self.dirty).contains(&file) {
+                    continue;
+                }
+                match self.checkpoint_file(file) {
+                    Err(fault) if !self.skips_from_here(file, &fault)? => return Err(fault),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn checkpoint_file(&self, file: FileId) -> Result<(), Fault> {
         let connection = open::for_checkpoint(&self.path(file), self.keys(file)?.raw()?)?;
         let _alone = lock(&self.checkpointing);

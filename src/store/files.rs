@@ -60,6 +60,8 @@ pub struct Store {
     pub(super) waiting_alone: AtomicUsize,
 }
 
+/// Write connections that stay open, unless whoever opens the store says otherwise.
+const OPEN_MAX: usize = 64;
 /// Each takes about 1 KiB.
 const KEYS_MAX: usize = 4096;
 
@@ -89,7 +91,7 @@ impl Store {
             writing: Arc::default(),
             level: AtomicU32::new(0),
             readers: Readers::default(),
-            writers: Shares::new(1),
+            writers: Shares::new(1, OPEN_MAX),
             keys: Mutex::default(),
             rekeying: Mutex::default(),
             rewrapped: AtomicU32::new(0),
@@ -118,10 +120,10 @@ impl Store {
         &self.counters
     }
 
-    /// Divides the files into as many shares as there will be threads that write.
+    /// Divides the files into as many shares as there will be threads that write, which keep `open_max` of them open.
     #[must_use]
-    pub fn in_shares(mut self, shares: usize) -> Self {
-        self.writers = Shares::new(shares);
+    pub fn in_shares(mut self, shares: usize, open_max: usize) -> Self {
+        self.writers = Shares::new(shares, open_max);
         self
     }
 
@@ -303,15 +305,18 @@ impl Store {
         }
     }
 
-    /// Whether an entry at `index` is sealed under the key that was its file's newest then. One that is not was sealed
-    /// by a node that had not heard of the new key: it does not count, on any node.
-    pub fn is_current(&self, entry: &SealedEntry<'_>, index: u64) -> Result<bool, Fault> {
-        Ok(self.keys(entry.file)?.number_at(index) == entry.number())
-    }
-
-    /// Opens an entry of the log; its file exists.
-    pub fn open_entry(&self, entry: &SealedEntry<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
-        self.keys(entry.file)?.open(entry)
+    /// Opens an entry of the log; its file exists. `None` when it is not sealed under the key that was its file's newest
+    /// at `index`: it comes from a node that had not heard of that key, and does not count, on any node.
+    pub fn open_entry(
+        &self,
+        entry: &SealedEntry<'_>,
+        index: u64,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+        let keys = self.keys(entry.file)?;
+        if keys.number_at(index) != entry.number() {
+            return Ok(None);
+        }
+        keys.open(entry).map(Some)
     }
 
     pub(super) fn key_path(&self, file: FileId) -> PathBuf {

@@ -12,9 +12,9 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// At least one.
-    pub(super) fn new(count: usize) -> Self {
-        let share = || Mutex::new(Writers::of_share(count.max(1)));
+    /// At least one, with `open_max` connections in all.
+    pub(super) fn new(count: usize, open_max: usize) -> Self {
+        let share = || Mutex::new(Writers::new(open_max.div_ceil(count.max(1))));
         Self { first: share(), others: (1..count).map(|_| share()).collect() }
     }
 

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, config::DbConfig};
 
 use super::{
     files::{Store, lock},
@@ -47,6 +47,8 @@ pub struct Writer {
     sending: Option<bool>,
     begun: bool,
     used: u64,
+    /// Not used since idle ones were last looked for.
+    idle: bool,
     _counted: Counted,
 }
 
@@ -73,7 +75,8 @@ impl Drop for Counted {
     }
 }
 
-/// The write connections that are open to files of one share.
+/// The write connections that are open to files of one share. Each costs 0.25 MiB (measured) and three descriptors;
+/// a cold file is opened again in about a millisecond.
 pub struct Writers {
     open: BTreeMap<FileId, Writer>,
     /// Those with a transaction.
@@ -82,14 +85,10 @@ pub struct Writers {
     open_max: usize,
 }
 
-/// In all shares. Each costs 0.25 MiB (measured) and three descriptors: with the readers fewer than 1,000 in all. A
-/// cold file is opened again in about a millisecond.
-const OPEN_MAX: usize = 224;
-
 impl Writers {
-    /// Those of one of `shares` shares.
-    pub(super) fn of_share(shares: usize) -> Self {
-        Self { open: BTreeMap::new(), begun: 0, clock: 0, open_max: OPEN_MAX.div_ceil(shares.max(1)) }
+    /// At most `open_max` stay open between two commits.
+    pub(super) fn new(open_max: usize) -> Self {
+        Self { open: BTreeMap::new(), begun: 0, clock: 0, open_max }
     }
 
     /// How many files have a transaction to commit.
@@ -117,6 +116,7 @@ impl Writers {
             }
         };
         writer.used = self.clock;
+        writer.idle = false;
         if !writer.begun {
             writer.execute("BEGIN IMMEDIATE")?;
             writer.begun = true;
@@ -175,6 +175,18 @@ impl Writers {
         }
     }
 
+    /// Closes the files that were not written since the last call; answers which.
+    pub(super) fn close_idle(&mut self) -> Vec<FileId> {
+        let idle = |(file, writer): (&FileId, &mut Writer)| {
+            (!writer.begun && std::mem::replace(&mut writer.idle, true)).then_some(*file)
+        };
+        let closed: Vec<FileId> = self.open.iter_mut().filter_map(idle).collect();
+        for file in &closed {
+            self.close(*file);
+        }
+        closed
+    }
+
     /// Closes every file; what was not committed is taken back.
     pub(super) fn close_all(&mut self) {
         self.open.clear();
@@ -186,6 +198,16 @@ impl Writers {
             let oldest = self.open.iter().min_by_key(|(_, writer)| writer.used).map(|(file, _)| *file);
             let Some(oldest) = oldest else { return };
             self.open.remove(&oldest);
+        }
+    }
+}
+
+/// With the store: what a planned stop leaves on disk are files without logs.
+impl Drop for Writers {
+    fn drop(&mut self) {
+        for writer in self.open.values() {
+            // Without effect is without harm: the next start reads the log.
+            let _ = writer.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         }
     }
 }
@@ -222,6 +244,7 @@ impl Writer {
             sending: None,
             begun: false,
             used: 0,
+            idle: false,
             _counted: Counted::among(&store.writing),
         })
     }

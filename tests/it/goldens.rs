@@ -170,7 +170,7 @@ fn a_golden_sealed_entry_opens_under_the_key_it_brings() {
     let brings = entry.brings.clone().unwrap();
     let file = entry.file;
     store.write(file, |store, writers| writers.begin(store, file, Some((1, &brings))).map(drop)).unwrap();
-    assert_eq!(store.open_entry(&entry).unwrap().as_slice(), envelope);
+    assert_eq!(store.open_entry(&entry, 1).unwrap().unwrap().as_slice(), envelope);
 }
 
 #[test]

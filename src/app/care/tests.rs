@@ -70,6 +70,8 @@ impl Node {
             Ok(())
         };
         self.store.write(ORG, close).unwrap();
+        // Nothing is left in the log beside the file.
+        self.store.make_durable(ORG).unwrap();
     }
 
     /// Closes the file, so that what it says next comes from the disk.
@@ -219,7 +221,7 @@ fn a_repair_that_is_cut_short_at_any_step_is_done_over() {
 fn damage_found_by_apply_sets_the_file_aside_and_other_files_go_on() {
     let (leader, follower) = twins();
     let follower = follower.restart();
-    flip(&follower.path());
+    follower.flip_every_page();
     let reply = follower.apply(41, None);
     assert!(reply == WITHHELD && follower.store.alarms()[&ORG].found == Found::Damaged);
     assert_refuses(&follower);

@@ -170,7 +170,7 @@ struct Node {
 
 impl Node {
     fn open(folder: &TempDir, workers: usize) -> Self {
-        let store = Arc::new(Store::open(folder.path(), keyring()).unwrap().in_shares(workers));
+        let store = Arc::new(Store::open(folder.path(), keyring()).unwrap().in_shares(workers, 8));
         let (machine, _) = FileMachine::new(Arc::clone(&store)).unwrap();
         Self { machine, store }
     }
