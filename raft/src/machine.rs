@@ -50,7 +50,7 @@ use crate::{
 const BATCH_ENTRIES: usize = 1024;
 const BATCH_BYTES: usize = 4 << 20;
 /// How long, and for how many entries, readers are kept from what is applied while none of them waits.
-const SETTLE_WITHIN: Duration = Duration::from_millis(5);
+const SETTLE_WITHIN: Duration = Duration::from_millis(20);
 const SETTLE_ENTRIES: usize = 1024;
 /// When very many files change, checkpoints take long: they must leave the machine to those who write. What the next
 /// start applies again grows by that much.

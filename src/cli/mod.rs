@@ -63,6 +63,7 @@ enum Subcommands {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    allocator::give_back_at_once();
     let line = match Line::try_parse() {
         Ok(line) => line,
         Err(error) => return misread(&error),

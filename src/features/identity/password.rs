@@ -39,18 +39,13 @@ fn matches(password: &Secret<String>, hash: &str) -> bool {
 }
 
 fn derive(params: Params, password: &Secret<String>, salt: &[u8], length: usize) -> Option<Output> {
-    let mut memory = Vec::with_capacity(MAPPED_BLOCKS.max(params.block_count()));
-    memory.resize(params.block_count(), Block::default());
+    let mut memory = vec![Block::default(); params.block_count()];
     let mut output = [0; Output::MAX_LENGTH];
     let output = output.get_mut(..length)?;
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     argon.hash_password_into_with_memory(password.reveal().as_bytes(), salt, output, &mut memory).ok()?;
     Output::new(output).ok()
 }
-
-/// Beyond 32 MiB glibc asks the kernel for memory and gives it back when it is freed; below, it learns to keep
-/// it (measured: 19 MiB more at every node that ever hashed). What is not touched takes no memory.
-const MAPPED_BLOCKS: usize = (33 << 20) / Block::SIZE;
 
 /// The bounded pool.
 #[derive(Clone)]

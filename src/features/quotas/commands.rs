@@ -15,23 +15,23 @@ use crate::{
 
 /// Takes `amount` (not negative) of `resource` for rows that the calling command writes, or refuses.
 pub fn take(cx: &mut Apply<'_>, resource: Resource, amount: i64) -> Result<Allowance, Stop> {
-    let before = queries::allowance(cx.tx, resource, cx.at)?;
+    let (before, raised) = queries::counter(cx.tx, resource, cx.at)?;
 
     before.require(amount)?;
     let after = Allowance { counted: before.counted.saturating_add(amount), ..before };
 
-    let raised = write(cx, &after)?;
+    write(cx, &after)?;
     warn(cx, &after, raised)?;
     Ok(after)
 }
 
 /// Gives back `amount` of a gauge for rows that the calling command deletes.
 pub fn give_back(cx: &mut Apply<'_>, resource: Resource, amount: i64) -> Result<Allowance, Stop> {
-    let before = queries::allowance(cx.tx, resource, cx.at)?;
+    let (before, raised) = queries::counter(cx.tx, resource, cx.at)?;
 
     let after = Allowance { counted: before.counted.saturating_sub(amount), ..before };
 
-    let raised = write(cx, &after)?;
+    write(cx, &after)?;
     warn(cx, &after, raised)?;
     Ok(after)
 }
@@ -51,11 +51,11 @@ impl Command for ReportUsage {
     type Reply = Allowance;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Allowance, Stop> {
-        let before = queries::allowance(cx.tx, self.resource, cx.at)?;
+        let (before, raised) = queries::counter(cx.tx, self.resource, cx.at)?;
 
         let after = reported(&before, self.amount)?;
 
-        let raised = write(cx, &after)?;
+        write(cx, &after)?;
 
         let change = json!({ "amount": self.amount, "usage": [before.usage(), after.usage()] });
         cx.note("quota", self.resource.quota_name(), change);
@@ -93,11 +93,11 @@ impl Command for MeasureStorage {
     type Reply = Allowance;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Allowance, Stop> {
-        let before = queries::allowance(cx.tx, Resource::MaxStorageGb, cx.at)?;
+        let (before, raised) = queries::counter(cx.tx, Resource::MaxStorageGb, cx.at)?;
 
         let after = Allowance { counted: self.bytes, ..before };
 
-        let raised = write(cx, &after)?;
+        write(cx, &after)?;
         warn(cx, &after, raised)?;
         Ok(after)
     }
@@ -175,10 +175,10 @@ fn count_calls(cx: &mut Apply<'_>, calls: i64) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Answers the highest threshold already raised in the period.
-fn write(cx: &mut Apply<'_>, after: &Allowance) -> Result<i64, Stop> {
+fn write(cx: &mut Apply<'_>, after: &Allowance) -> Result<(), Stop> {
     let row = (after.resource.name(), after.resource.period(cx.at).0, after.counted, after.reported);
-    Ok(cx.tx.prepare_cached(UPSERT)?.query_row(row, |row| row.get(0))?)
+    cx.tx.prepare_cached(UPSERT)?.execute(row)?;
+    Ok(())
 }
 
 /// Raises a warning event once per crossing of a threshold and period; falling below arms it again.
@@ -196,7 +196,6 @@ fn warn(cx: &mut Apply<'_>, after: &Allowance, raised: i64) -> Result<(), Stop> 
 }
 
 const UPSERT: &str = "INSERT INTO quotas_usage (resource, period, counted, reported) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (resource, period) DO UPDATE SET counted = excluded.counted, reported = excluded.reported
-    RETURNING warned";
+    ON CONFLICT (resource, period) DO UPDATE SET counted = excluded.counted, reported = excluded.reported";
 const WARN: &str = "UPDATE quotas_usage SET warned = ?3 WHERE resource = ?1 AND period = ?2";
 const FORGET: &str = "DELETE FROM quotas_usage WHERE resource = ?1 AND period <> ?2";

@@ -17,17 +17,22 @@ fn named(plan: &str) -> Result<Plan, Fault> {
 
 /// Usage and limit of one resource at a moment.
 pub fn allowance(tx: &Connection, resource: Resource, at: Millis) -> Result<Allowance, Fault> {
+    counter(tx, resource, at).map(|(allowance, _)| allowance)
+}
+
+/// The same, and the highest threshold already raised in the period.
+pub(super) fn counter(tx: &Connection, resource: Resource, at: Millis) -> Result<(Allowance, i64), Fault> {
     if resource.stretch() == Stretch::Ceiling {
         let quota = plan(tx)?.limit(resource);
         let counted = tx.prepare_cached(RETENTION)?.query_row([], |row| row.get(0))?;
-        return Ok(Allowance { resource, counted, reported: 0, quota });
+        return Ok((Allowance { resource, counted, reported: 0, quota }, 0));
     }
-    // One statement for both: this is read for every write that a quota covers.
+    // One statement for all: this is read for every write that a quota covers.
     let key = (resource.name(), resource.period(at).0);
-    let (plan, counted, reported) = tx
+    let (plan, counted, reported, raised) = tx
         .prepare_cached(PLAN_AND_USAGE)?
-        .query_row(key, |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
-    Ok(Allowance { resource, counted, reported, quota: named(&plan)?.limit(resource) })
+        .query_row(key, |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    Ok((Allowance { resource, counted, reported, quota: named(&plan)?.limit(resource) }, raised))
 }
 
 /// All sixteen, in the order of the plan table.
@@ -50,5 +55,5 @@ const PLAN: &str = "SELECT plan FROM organizations_profile WHERE one = 1";
 const RETENTION: &str =
     "SELECT json_extract(details, '$.retention_days') FROM organizations_profile WHERE one = 1";
 const PLAN_AND_USAGE: &str =
-    "SELECT plan, coalesce(counted, 0), coalesce(reported, 0) FROM organizations_profile
+    "SELECT plan, coalesce(counted, 0), coalesce(reported, 0), coalesce(warned, 0) FROM organizations_profile
     LEFT JOIN quotas_usage ON resource = ?1 AND period = ?2 WHERE one = 1";
