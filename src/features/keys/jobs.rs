@@ -37,14 +37,15 @@ pub async fn follow(cluster: &Cluster) -> Result<(), Unanswered> {
     if !begun || !report.held.contains_key(&newest.generation) {
         return Ok(());
     }
-    if report.active < newest.generation || (newest.step == Step::Active && !report.rewrapped) {
+    let older = report.held.keys().any(|held| *held < newest.generation);
+    // Also when it is settled: a node that was killed before it forgot does not know what it had wrapped.
+    if report.active < newest.generation || (older && !report.rewrapped) {
         tracing::info!(
             generation = newest.generation,
             "wrapping the keys of all files under a new cluster key"
         );
         cluster.activate_key(newest.generation).await?;
     }
-    let older = report.held.keys().any(|held| *held < newest.generation);
     if newest.step == Step::Settled && older && cluster.key_report().rewrapped {
         cluster.retire_keys()?;
         tracing::info!(generation = newest.generation, "older cluster keys are forgotten");
