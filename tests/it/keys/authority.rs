@@ -92,6 +92,29 @@ fn the_authority_s_key_lies_nowhere_in_the_clear_while_authority_and_cluster_key
     }
 }
 
+#[test]
+fn a_node_that_is_killed_in_the_middle_of_a_rotation_seals_anew_and_forgets_at_its_next_start() {
+    let mut world = World::one_node();
+    let data = world.folder.path().to_owned();
+    let held = || keyring_in(&data).generations().into_keys().collect::<Vec<_>>();
+    let (before, authority) = (keyring_in(&data), fs::read(file(&data)).unwrap());
+    assert_eq!(world.platform().post("/api/v2/cluster/keys/rotate", &json!({})).status, 200);
+    let settled = || held() == [2];
+    await_condition("the rotation to settle", Duration::from_secs(60), settled);
+    // What a kill leaves between the new key's first use and the end of the old one.
+    let both = keyring_in(&data);
+    both.learn(1, before.raw(1).unwrap()).unwrap();
+    let text =
+        json!({ "format": 1, "seal": "data_dir", "keyring": to_hex(&both.bundle().unwrap()) }).to_string();
+    fs::write(data.join("cluster.key"), text).unwrap();
+    fs::write(file(&data), &authority).unwrap();
+    assert_eq!((held(), opened(&data).0), (vec![1, 2], 1));
+    world.crash_and_restart();
+    await_condition("the old key to be forgotten", Duration::from_secs(30), settled);
+    assert_eq!(opened(&data).0, 2);
+    world.crash_and_restart();
+}
+
 /// A second node of a world, in a folder of its own.
 fn joining(data: &Path, ports: [u16; 2], token: &str) -> Child {
     let [listen, peer] = ports.map(|port| format!("127.0.0.1:{port}"));
