@@ -79,6 +79,9 @@ fn the_authority_s_key_lies_nowhere_in_the_clear_while_authority_and_cluster_key
             (2, second.clone()),
             "node {node}, which has only the new cluster key"
         );
+        let bytes = fs::read(file(&data(node))).unwrap();
+        let elsewhere = raft::Safe::open(&keyring_in(&data(node % 3 + 1)), &bytes[SEALED.len()..]);
+        assert_eq!(elsewhere.unwrap(), second, "it can take the place of another member's");
     }
     assert_unseen(folder, &keys);
     for node in 0..3 {
