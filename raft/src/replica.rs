@@ -59,7 +59,9 @@ const HAND_OVER: Duration = Duration::from_millis(1_500);
 pub enum Leadership {
     /// This node.
     Leader {
-        /// Never falls. Two leaders may share a term (the later one has the higher number): no fence by itself.
+        /// Never falls, and this node leads at most once in each: it tells one time of leading from the next here.
+        /// It fences nothing: another node may have led in the same term (the later one has the higher number), and
+        /// this one may lead no more when it acts.
         term: u64,
     },
     /// Another node.

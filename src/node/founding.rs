@@ -257,3 +257,6 @@ fn free(address: SocketAddr) -> Result<(), Failure> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests;
