@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::*;
 use crate::{
-    cluster::{KeyReport, KeyText, Question},
+    cluster::{KeyReport, KeyText, Question, View},
     features::{
-        keys::{Advance, Rotate, Step, jobs},
+        keys::{self, Advance, Rotate, Step, jobs},
         membership::MintToken,
     },
     kernel::TokenId,
@@ -53,7 +53,9 @@ fn second(cluster: &Cluster) -> Option<String> {
 async fn agree(cluster: &Cluster, digest: &str) {
     cluster.propose(&ticket(), OrgId::SYSTEM, &Rotate {}).await.unwrap();
     let advance = Advance { generation: 2, to: Step::Active, digest: digest.to_owned() };
-    cluster.propose(&ticket(), OrgId::SYSTEM, &advance).await.unwrap();
+    let advanced = cluster.propose(&ticket(), OrgId::SYSTEM, &advance).await.unwrap();
+    // Readers here see it from now on.
+    cluster.read(&View::Session(Some(advanced.index)), OrgId::SYSTEM, keys::rotating).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
