@@ -164,6 +164,20 @@ pub struct Grant {
     pub secrets: Vec<u8>,
 }
 
+/// Seals what must not lie on disk in the clear: the key of the cluster's authority.
+///
+/// Its keys may change, and the members of a cluster hold the same ones: what one sealed, the others can open.
+pub trait Safe: Send + Sync {
+    /// Seals under the newest key.
+    fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, Fault>;
+
+    /// Opens what was sealed under any key that is still held.
+    fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, Fault>;
+
+    /// Whether the newest key sealed it.
+    fn is_newest(&self, sealed: &[u8]) -> bool;
+}
+
 /// What a replica asks of the application above it.
 pub trait Application: Send + Sync + 'static {
     /// Decides who may join; asked on the node that the joiner reached. Spends the token, or says why not (the
@@ -173,6 +187,9 @@ pub trait Application: Send + Sync + 'static {
     /// Answers what the application of another member asked ([`Replica::ask`](crate::Replica::ask)), or says why
     /// not.
     fn answer(&self, from: NodeId, question: Bytes) -> Later<'_, Result<Bytes, String>>;
+
+    /// What seals this node's secrets.
+    fn safe(&self) -> &dyn Safe;
 }
 
 /// How a replica runs.

@@ -183,27 +183,17 @@ impl AsyncWrite for Arriving<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 
-    /// The inputs in the tree, what was found among them, without a fuzzer.
-    #[test]
-    fn every_seed_is_taken() {
-        type Target = (&'static str, fn(&[u8]));
-        const TARGETS: [Target; 5] = [
-            ("log_recovery", super::log_recovery),
-            ("log_record", super::log_record),
-            ("peer_frames", super::peer_frames),
-            ("snapshot_manifest", super::snapshot_manifest),
-            ("join_token", super::join_token),
-        ];
-        for (name, target) in TARGETS {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(name);
-            let seeds: Vec<_> = fs::read_dir(&folder).unwrap().map(|seed| seed.unwrap().path()).collect();
-            assert!(!seeds.is_empty(), "{name} has no seeds");
-            for seed in seeds {
-                target(&fs::read(seed).unwrap());
-            }
-        }
-    }
+#[cfg(test)]
+#[test]
+fn every_seed_is_taken() {
+    replay::every_seed(&[
+        ("log_recovery", log_recovery),
+        ("log_record", log_record),
+        ("peer_frames", peer_frames),
+        ("snapshot_manifest", snapshot_manifest),
+        ("join_token", join_token),
+    ]);
 }

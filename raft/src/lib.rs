@@ -44,11 +44,11 @@ mod wire;
 
 pub use contract::{
     Application, Committed, Config, Entry, Fault, FileMark, Grant, GroupId, JoinRequest, Later, Machine,
-    NodeId, Unavailable,
+    NodeId, Safe, Unavailable,
 };
 pub use figures::{Figures, Took};
 pub use log::LogStats;
-pub use membership::{ChangeError, JoinError, Token};
+pub use membership::{Admitted, ChangeError, JoinError, Token};
 pub use planted::planted;
 pub use replica::{Leadership, Replica};
 pub use rotation::{Certificates, NewAuthority};

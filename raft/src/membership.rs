@@ -31,7 +31,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    contract::{Config, Fault, Grant, GroupId, JoinRequest, NodeId, Unavailable},
+    contract::{Config, Fault, Grant, GroupId, JoinRequest, NodeId, Safe, Unavailable},
     pki::{ALPN_JOIN, any_member, hex, provider, random_hex, root_store, sha256, unhex},
     replica::Core,
     trust::Trust,
@@ -145,8 +145,23 @@ impl fmt::Display for ChangeError {
 
 impl std::error::Error for ChangeError {}
 
-/// The joiner's side. Saves the authority into the folder.
-pub(crate) async fn join(config: &Config, token: &Token, about: Vec<u8>) -> Result<Grant, JoinError> {
+/// A node that has been let in, and is no member on disk yet.
+pub struct Admitted {
+    /// What the application of the member gave it.
+    pub grant: Grant,
+    trust: Trust,
+}
+
+impl Admitted {
+    /// Makes it a member: saves the authority into the folder, sealed. The grant is what `safe` is made from, so it is
+    /// kept first.
+    pub fn enter(self, folder: &Path, safe: &dyn Safe) -> Result<(), Fault> {
+        self.trust.save(folder, safe).map(drop)
+    }
+}
+
+/// The joiner's side.
+pub(crate) async fn join(config: &Config, token: &Token, about: Vec<u8>) -> Result<Admitted, JoinError> {
     if Trust::exists(&config.folder) {
         return Err(JoinError::Refused("this node belongs to a cluster already".into()));
     }
@@ -162,10 +177,10 @@ pub(crate) async fn join(config: &Config, token: &Token, about: Vec<u8>) -> Resu
     for address in &token.addresses {
         match timeout(JOIN_ATTEMPT, ask(address, token, &request)).await {
             Ok(Ok(JoinAnswer::Welcome { authority, grant })) => {
-                return enter(config, token, Trust::of(authority), grant);
+                return admitted(token, Trust::of(authority), grant);
             }
             Ok(Ok(JoinAnswer::WelcomeBetween { trust, grant })) => {
-                return enter(config, token, trust, grant);
+                return admitted(token, trust, grant);
             }
             Ok(Ok(JoinAnswer::Refused(reason))) => return Err(JoinError::Refused(reason)),
             Ok(Err(error)) => why = format!("{address}: {error}"),
@@ -175,12 +190,11 @@ pub(crate) async fn join(config: &Config, token: &Token, about: Vec<u8>) -> Resu
     Err(JoinError::Unreachable(why))
 }
 
-fn enter(config: &Config, token: &Token, trust: Trust, grant: Grant) -> Result<Grant, JoinError> {
+fn admitted(token: &Token, trust: Trust, grant: Grant) -> Result<Admitted, JoinError> {
     if trust.issuer().fingerprint() != token.fingerprint {
         return Err(JoinError::Refused("the member sent another cluster's authority".into()));
     }
-    trust.save(&config.folder)?;
-    Ok(grant)
+    Ok(Admitted { grant, trust })
 }
 
 async fn ask(address: &str, token: &Token, request: &JoinRequest) -> io::Result<JoinAnswer> {

@@ -21,14 +21,14 @@ use tokio::{
 };
 
 use crate::{
-    contract::{Application, Committed, Config, Fault, Grant, GroupId, Machine, NodeId, Unavailable},
+    contract::{Application, Committed, Config, Fault, GroupId, Machine, NodeId, Unavailable},
     figures::Figures,
     freshness::Freshness,
     house::{engine_config, keep_house, watch_engine},
     lag::Ends,
     log::LogStore,
     machine::{Host, StateMachine},
-    membership::{self, ChangeError, JoinError, Token},
+    membership::{self, Admitted, ChangeError, JoinError, Token},
     pki::Authority,
     snapshot::{Receiver, Shipper},
     status::{self, Status},
@@ -59,7 +59,9 @@ const HAND_OVER: Duration = Duration::from_millis(1_500);
 pub enum Leadership {
     /// This node.
     Leader {
-        /// Never falls. Two leaders may share a term (the later one has the higher number): no fence by itself.
+        /// Never falls, and this node leads at most once in each: it tells one time of leading from the next here.
+        /// It fences nothing: another node may have led in the same term (the later one has the higher number), and
+        /// this one may lead no more when it acts.
         term: u64,
     },
     /// Another node.
@@ -112,7 +114,7 @@ impl Replica {
         if Trust::exists(&config.folder) {
             return Err(Fault::found("this folder belongs to a cluster already"));
         }
-        Trust::of(Authority::create()?).save(&config.folder)?;
+        Trust::of(Authority::create()?).save(&config.folder, application.safe())?;
         let folder = config.folder.clone();
         let started = Self::start(config, machine, application).await;
         let replica = started.inspect_err(|_| membership::forget(&folder))?;
@@ -134,9 +136,9 @@ impl Replica {
         Ok(replica)
     }
 
-    /// Joins a cluster: asks a member, saves the authority it sends, answers the grant. Call
-    /// [`Replica::start`] next. `about` is for the application of the member that is asked.
-    pub async fn join(config: &Config, token: &Token, about: Vec<u8>) -> Result<Grant, JoinError> {
+    /// Joins a cluster: asks a member to be let in. Call [`Admitted::enter`] next, then [`Replica::start`].
+    /// `about` is for the application of the member that is asked.
+    pub async fn join(config: &Config, token: &Token, about: Vec<u8>) -> Result<Admitted, JoinError> {
         membership::join(config, token, about).await
     }
 
@@ -150,7 +152,8 @@ impl Replica {
             return Err(Fault::found("proposals would be larger than a frame between peers"));
         }
         let group = GroupId::MAIN;
-        let peers = Peers::new(config.node, group, Trust::load(&config.folder)?)?;
+        let (trust, sealed) = Trust::load(&config.folder, application.safe())?;
+        let peers = Peers::new(config.node, group, trust, sealed)?;
         let listener = TcpListener::bind(config.peer_listen)
             .await
             .map_err(|e| Fault::new(format!("listen for peers on {}", config.peer_listen), e))?;

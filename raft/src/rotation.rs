@@ -1,12 +1,14 @@
 //! Certificates of a running replica: what it shows, whom it trusts, and how both change.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::{
-    contract::Fault,
+    contract::{Fault, Safe},
     pki::{Authority, hex},
     replica::{Core, Replica},
-    trust::Step,
+    trust::{Step, Trust},
 };
 
 /// The certificates of a node, at a moment.
@@ -72,6 +74,22 @@ impl Replica {
     /// Steps may be repeated. A step is safe once every member is at the one before it.
     pub fn turn_authority(&self, step: Step, old: &[u8], secret: &[u8]) -> Result<bool, Fault> {
         let new = Authority::from_bytes(secret)?;
-        self.core.peers.turn(&self.core.config.folder, |trust| trust.at(step, old, &new))
+        let core = &self.core;
+        core.peers.turn(&core.config.folder, core.application.safe(), |trust| trust.at(step, old, &new))
+    }
+
+    /// Whether the authority lies on disk under the newest key of the [`Safe`](crate::Safe).
+    pub fn is_authority_resealed(&self) -> bool {
+        self.core.application.safe().is_newest(&self.core.peers.identity().sealed)
+    }
+
+    /// Seals the authority on disk under the newest key, if it is not.
+    pub fn reseal_authority(&self) -> Result<(), Fault> {
+        self.core.peers.reseal(&self.core.config.folder, self.core.application.safe())
+    }
+
+    /// Whether the authority in the folder of a node, running or not, is sealed; an error says why it does not open.
+    pub fn keeps_authority_sealed(folder: &Path, safe: &dyn Safe) -> Result<bool, Fault> {
+        Trust::read(folder, safe).map(|(_, sealed)| sealed.is_some())
     }
 }

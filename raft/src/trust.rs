@@ -1,8 +1,9 @@
 //! Whom this node believes, and what it shows: one authority that issues its certificate, and others whose
 //! certificates it accepts beside it while the cluster goes from one authority to the next.
 //!
-//! On disk: `pki/authority`, one file, mode 0600. A cluster that is between authorities has a longer form of
-//! it, told apart by its first bytes; before and after a rotation the file holds the authority alone.
+//! On disk: `pki/authority`, one file, mode 0600, sealed by the application's [`Safe`]: who has it can admit nodes.
+//! A cluster that is between authorities has a longer form of it, told apart by its first bytes; before and after a
+//! rotation the file holds the authority alone. Builds before wrote it unsealed: such a file is sealed when it is read.
 
 use std::{
     fs,
@@ -19,13 +20,15 @@ use rustls::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    contract::{Fault, NodeId},
+    contract::{Fault, NodeId, Safe},
     pki::{
         ALPN_JOIN, ALPN_PEER, Authority, Issued, hex, private_der, provider, root_store, sha256,
         write_durably,
     },
 };
 
+/// First bytes of a sealed file.
+const SEALED: &[u8] = b"threatflow-sealed/1\n";
 /// First bytes of the longer form. An authority alone begins with the length of its cluster's name.
 const BETWEEN: &[u8] = b"threatflow-trust/1\n";
 
@@ -49,6 +52,7 @@ pub(crate) struct Trust {
 }
 
 /// What a node needs to speak and listen: both sides of mutual TLS 1.3.
+#[derive(Clone)]
 pub(crate) struct Tls {
     pub(crate) server: Arc<ServerConfig>,
     pub(crate) client: Arc<ClientConfig>,
@@ -69,26 +73,63 @@ impl Trust {
         path(folder).exists()
     }
 
-    /// Reads what a bootstrap, a join or a rotation has saved.
-    pub(crate) fn load(folder: &Path) -> Result<Self, Fault> {
-        let bytes = fs::read(path(folder)).map_err(|e| Fault::new("read the cluster's authority", e))?;
+    /// Reads what a bootstrap, a join or a rotation has saved, and its seal: none when it lies open.
+    pub(crate) fn read(folder: &Path, safe: &dyn Safe) -> Result<(Self, Option<Vec<u8>>), Fault> {
+        let path = path(folder);
+        let bytes = fs::read(&path).map_err(|e| Fault::new(format!("read {}", path.display()), e))?;
+        let sealed = bytes.strip_prefix(SEALED);
+        let trust = match sealed {
+            Some(sealed) => safe.open(sealed).and_then(|plain| Self::from_bytes(&plain)),
+            None => Self::from_bytes(&bytes),
+        };
+        let trust = trust.map_err(|why| {
+            Fault::found(format!(
+                "{} is damaged or of another time: {why}; put back a copy of it, of this node or of another member, \
+                 or remove this node from the cluster and join it anew under a new number",
+                path.display()
+            ))
+        })?;
+        Ok((trust, sealed.map(<[u8]>::to_vec)))
+    }
+
+    /// As [`Trust::read`], for a node that starts: from now on it lies there under the newest key.
+    pub(crate) fn load(folder: &Path, safe: &dyn Safe) -> Result<(Self, Vec<u8>), Fault> {
+        let (trust, sealed) = Self::read(folder, safe)?;
+        match sealed {
+            Some(sealed) if safe.is_newest(&sealed) => return Ok((trust, sealed)),
+            Some(_) => {}
+            None => tracing::warn!(
+                "the key of the cluster's authority lay unsealed in the data folder and is sealed now; copies of the \
+                 folder made before still hold it: `threatflow cluster rotate-ca` makes them worthless"
+            ),
+        }
+        let sealed = trust.save(folder, safe)?;
+        Ok((trust, sealed))
+    }
+
+    /// Saves it, sealed, crash-safely and readable by the owner only; answers the seal.
+    pub(crate) fn save(&self, folder: &Path, safe: &dyn Safe) -> Result<Vec<u8>, Fault> {
+        let sealed = safe.seal(&self.to_bytes()?)?;
+        write_durably(&path(folder), &[SEALED, &sealed].concat())
+            .map_err(|e| Fault::new("save the authority", e))?;
+        Ok(sealed)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
         match bytes.strip_prefix(BETWEEN) {
             Some(both) => {
                 postcard::from_bytes(both).map_err(|e| Fault::new("decode the cluster's authorities", e))
             }
-            None => Authority::from_bytes(&bytes).map(Self::of),
+            None => Authority::from_bytes(bytes).map(Self::of),
         }
     }
 
-    /// Saves it, crash-safely and readable by the owner only.
-    pub(crate) fn save(&self, folder: &Path) -> Result<(), Fault> {
-        let bytes = if self.also.is_empty() {
-            self.issuer.to_bytes()?
-        } else {
-            let both = postcard::to_stdvec(self).map_err(|e| Fault::new("encode the authorities", e))?;
-            [BETWEEN, &both].concat()
-        };
-        write_durably(&path(folder), &bytes).map_err(|e| Fault::new("save the authority", e))
+    fn to_bytes(&self) -> Result<Vec<u8>, Fault> {
+        if !self.is_between() {
+            return self.issuer.to_bytes();
+        }
+        let both = postcard::to_stdvec(self).map_err(|e| Fault::new("encode the authorities", e))?;
+        Ok([BETWEEN, &both].concat())
     }
 
     /// The authority that issues.
@@ -164,28 +205,91 @@ fn path(folder: &Path) -> PathBuf {
     folder.join("pki").join("authority")
 }
 
+/// Seals nothing: for tests of what is above and below.
+#[cfg(test)]
+pub(crate) struct Unsealed;
+
+#[cfg(test)]
+impl Safe for Unsealed {
+    fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(plain.to_vec())
+    }
+
+    fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(sealed.to_vec())
+    }
+
+    fn is_newest(&self, _: &[u8]) -> bool {
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{Step, Trust};
-    use crate::pki::Authority;
+    use std::fs;
+
+    use super::{Step, Trust, Unsealed, path};
+    use crate::{
+        contract::{Fault, Safe},
+        pki::Authority,
+    };
 
     #[test]
-    fn what_is_saved_between_authorities_reads_back_and_before_and_after_it_is_the_plain_file() {
+    fn what_is_saved_between_authorities_reads_back_and_before_and_after_it_is_one_authority() {
         let folder = tempfile::tempdir().unwrap();
         let old = Authority::create().unwrap();
         let new = old.successor().unwrap();
         let mut trust = Trust::of(old.clone());
         for (step, trusted) in [(Step::Trust, 2), (Step::Issue, 2), (Step::Trust, 2), (Step::Forget, 1)] {
             trust = trust.at(step, old.certificate(), &new);
-            trust.save(folder.path()).unwrap();
-            let read = Trust::load(folder.path()).unwrap();
+            trust.save(folder.path(), &Unsealed).unwrap();
+            let (read, _) = Trust::load(folder.path(), &Unsealed).unwrap();
             assert_eq!(read.trusted(), trust.trusted());
             assert_eq!(trust.trusted().len(), trusted, "{step:?}");
+            // What a build before wrote.
+            fs::write(path(folder.path()), trust.to_bytes().unwrap()).unwrap();
+            let (read, sealed) = Trust::read(folder.path(), &Unsealed).unwrap();
+            assert_eq!((read.trusted(), sealed), (trust.trusted(), None));
+            Trust::load(folder.path(), &Unsealed).unwrap();
+            let (_, sealed) = Trust::read(folder.path(), &Unsealed).unwrap();
+            assert_eq!(sealed, Some(trust.to_bytes().unwrap()), "sealed in place");
         }
-        let plain = std::fs::read(super::path(folder.path())).unwrap();
+        let plain = trust.to_bytes().unwrap();
         assert_eq!(Authority::from_bytes(&plain).unwrap().fingerprint(), new.fingerprint());
         assert_eq!(new.cluster(), old.cluster(), "names of nodes stay");
+    }
+
+    /// Has lost its keys.
+    struct Shut;
+
+    impl Safe for Shut {
+        fn seal(&self, _: &[u8]) -> Result<Vec<u8>, Fault> {
+            Err(Fault::found("there is no key"))
+        }
+
+        fn open(&self, _: &[u8]) -> Result<Vec<u8>, Fault> {
+            Err(Fault::found("there is no key"))
+        }
+
+        fn is_newest(&self, _: &[u8]) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn what_does_not_open_is_named_with_the_cure_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path());
+        Trust::of(Authority::create().unwrap()).save(folder.path(), &Unsealed).unwrap();
+        let sound = fs::read(&path).unwrap();
+        for (bytes, why) in [(sound.as_slice(), "no key"), (b"", "decode"), (b"threatfl", "decode")] {
+            fs::write(&path, bytes).unwrap();
+            let said = Trust::load(folder.path(), &Shut).err().unwrap().to_string();
+            assert!(said.starts_with(&path.display().to_string()) && said.contains(why), "{said}");
+            assert!(said.contains("; put back a copy of it") && said.lines().count() == 1, "{said}");
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+        }
     }
 }

@@ -98,7 +98,7 @@ fn dispatch_to(
     if !file.is_system() || writer.state().mark == 0 {
         writer.raise(file, envelope.level)?;
     }
-    let at = at.max(writer.state().at);
+    let at = stamp(store, file, at.max(writer.state().at));
     let (dispatched, raised) =
         apply(writer, &envelope, index, at).map_err(|stop| halted(index, &envelope.kind, stop))?;
     if dispatched.sent_from.is_some() {
@@ -118,6 +118,14 @@ fn dispatch_to(
     }
     writer.advance(index, at);
     Ok(dispatched)
+}
+
+/// As the leader stamped the entry; but for a bug on purpose, for the test that needs a node whose apply differs.
+fn stamp(store: &Store, file: OrgId, at: Millis) -> Millis {
+    let differs = cfg!(debug_assertions)
+        && !file.is_system()
+        && raft::planted(&format!("apply_differs in {}", store.root().display()));
+    if differs { at.plus(1) } else { at }
 }
 
 /// `None` when it was sealed under a key that was not the newest any more.

@@ -1,4 +1,8 @@
 //! Every job there is: background work that ends in a proposal.
+//!
+//! A leader may be one no more, and not know it, while its job works. What a job proposes is therefore decided in apply;
+//! what it tells another node is refused there if that one follows another (`cluster/question.rs`); and where it judges by
+//! what this node knows, it makes sure with a strong read that this is all there is.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,5 @@
 //! This node's part in a rotation of the cluster key: it takes the new key in, seals under it, wraps its files' keys
-//! anew, and says how far it is. `features/keys` drives it.
+//! and seals the cluster's authority anew, and says how far it is. `features/keys` drives it.
 
 use std::{
     collections::BTreeMap,
@@ -16,13 +16,16 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{Cluster, Unanswered};
 use crate::{
     kernel::{Fault, OrgId, from_hex, to_hex},
-    store::{Generation, WrappedKey},
+    store::{Generation, Keyring, WrappedKey, generation_of},
 };
 
 /// A proposal of unknown outcome is not in the log later than this.
 const IN_FLIGHT: Duration = Duration::from_mins(10);
 /// A checkpoint writes and syncs every file that changed.
 const CUT_WITHIN: Duration = Duration::from_mins(1);
+
+/// What the seal of the replica's secrets is bound to.
+const REPLICA_SECRETS: &str = "the cluster's authority";
 
 /// A cluster key on its way to a member, over mutual TLS. Never printed, wiped when dropped.
 #[derive(Clone, Serialize, Deserialize)]
@@ -48,7 +51,7 @@ pub struct KeyReport {
     pub active: Generation,
     /// The generations it holds, with digests of their keys.
     pub held: BTreeMap<Generation, String>,
-    /// Every key of its files is wrapped under the active generation.
+    /// Every key of its files is wrapped, and its authority sealed, under the active generation.
     pub rewrapped: bool,
     /// Nothing that it wrapped under an older generation can still come into the log.
     pub drained: bool,
@@ -104,6 +107,22 @@ impl Drop for MintedKey {
     }
 }
 
+/// What the replica keeps on disk is sealed under the cluster key.
+impl raft::Safe for Keyring {
+    fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, raft::Fault> {
+        Keyring::seal(self, REPLICA_SECRETS, plain).map_err(|fault| raft::Fault::found(fault.to_string()))
+    }
+
+    fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, raft::Fault> {
+        let plain = self.unseal(REPLICA_SECRETS, sealed);
+        plain.map(|plain| plain.to_vec()).map_err(|fault| raft::Fault::found(fault.to_string()))
+    }
+
+    fn is_newest(&self, sealed: &[u8]) -> bool {
+        generation_of(sealed) == Some(self.active())
+    }
+}
+
 impl Cluster {
     /// Draws and wraps a data key for a file that is about to be created.
     pub fn mint(&self, file: OrgId) -> Result<MintedKey, Fault> {
@@ -146,7 +165,7 @@ impl Cluster {
         KeyReport {
             active,
             held: keyring.generations(),
-            rewrapped: self.store().is_rewrapped(),
+            rewrapped: self.store().is_rewrapped() && self.replica().is_authority_resealed(),
             drained: self.mints().drained(active),
             rekeying: self.store().rekeying().len(),
             purged_index: self.replica().status().purged_index,
@@ -159,13 +178,14 @@ impl Cluster {
         cut.map_err(|reason| format!("the log could not be cut: {reason:?}"))
     }
 
-    /// Seals under `generation` from now on, and wraps every key of a file anew.
+    /// Seals under `generation` from now on, wraps every key of a file anew, and seals the authority anew.
     pub async fn activate_key(&self, generation: Generation) -> Result<(), Unanswered> {
-        let store = Arc::clone(self.store());
+        let (store, replica) = (Arc::clone(self.store()), self.replica().clone());
         let work = move || {
             if store.keyring().active() < generation {
                 store.keyring().activate(generation)?;
             }
+            replica.reseal_authority().map_err(|fault| Fault::found(fault.to_string()))?;
             store.rewrap()
         };
         match tokio::task::spawn_blocking(work).await {

@@ -150,6 +150,7 @@ impl Cluster {
             Question::Part { copy, offset } => self.part_of_copy(copy, offset).await,
             Question::Keys => written(&self.key_report()),
             Question::TakeKey { generation, key } => {
+                self.require_leader(from)?;
                 self.take_key(generation, &key)?;
                 written(&self.key_report())
             }
@@ -179,9 +180,10 @@ impl Cluster {
         })
     }
 
-    /// Only the leader compares: an order of another node is of an earlier term.
+    /// Only the leader gives orders, to itself as well: one of another node is of an earlier time.
     fn require_leader(&self, from: u64) -> Result<(), String> {
         match *self.leadership().borrow() {
+            Leadership::Leader { .. } if from == self.replica().status().node => Ok(()),
             Leadership::Follower { leader } if leader == from => Ok(()),
             _ => Err(format!("node {from} is not the leader that this node follows")),
         }

@@ -87,6 +87,10 @@ impl raft::Application for Gatekeeper {
             cluster.answer(from, &question).await
         })
     }
+
+    fn safe(&self) -> &dyn raft::Safe {
+        &*self.keyring
+    }
 }
 
 /// A node that could not read what the cluster writes is told so before its token is spent.

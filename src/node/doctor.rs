@@ -2,9 +2,11 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
+use raft::Replica;
 use rustix::fs::statvfs;
 
 use super::{NodeConfig, Seal, vault};
+use crate::store::Keyring;
 
 /// One thing that was looked at.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +35,9 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 pub fn examine(config: &NodeConfig) -> Vec<Finding> {
     let mut found = Vec::new();
     folder(&config.data_dir, &mut found);
-    keyring(config, &mut found);
+    if let Some(keyring) = keyring(config, &mut found) {
+        authority(&config.data_dir.join("raft"), &keyring, &mut found);
+    }
     room(&config.data_dir, &mut found);
     found
 }
@@ -50,7 +54,8 @@ fn folder(path: &Path, found: &mut Vec<Finding>) {
     note(found, weight, format!("data folder {shown}: mode {mode:04o}{fix}"));
 }
 
-fn keyring(config: &NodeConfig, found: &mut Vec<Finding>) {
+/// Answers it, if it is there and opens.
+fn keyring(config: &NodeConfig, found: &mut Vec<Finding>) -> Option<Keyring> {
     let path = config.data_dir.join("cluster.key");
     let under = vault::sealed_by(&path).unwrap_or_else(|| config.seal.name().to_owned());
     if under == Seal::DataDir.name() {
@@ -60,7 +65,7 @@ fn keyring(config: &NodeConfig, found: &mut Vec<Finding>) {
              configuration (packaging/threatflow.toml says how) and start the node again"
         );
         note(found, Weight::Warning, text);
-        return;
+        return opened(&path, &Seal::DataDir, None, found);
     }
     if within(&config.data_dir, &config.seal) {
         let text = format!(
@@ -70,12 +75,43 @@ fn keyring(config: &NodeConfig, found: &mut Vec<Finding>) {
         note(found, Weight::Warning, text);
     }
     // Asking for a passphrase is for a start.
-    if path.exists() && config.seal != Seal::Passphrase(None) {
-        match vault::Vault::open(&path, &config.seal) {
-            Ok(_) => note(found, Weight::Good, format!("keyring: sealed, and {} opens it", config.seal)),
-            Err(failure) => note(found, Weight::Wrong, format!("keyring: {failure}")),
+    if config.seal == Seal::Passphrase(None) {
+        return None;
+    }
+    let good = format!("keyring: sealed, and {} opens it", config.seal);
+    opened(&path, &config.seal, Some(good), found)
+}
+
+fn opened(path: &Path, seal: &Seal, good: Option<String>, found: &mut Vec<Finding>) -> Option<Keyring> {
+    let read = vault::Vault::open(path, seal)
+        .and_then(|opened| opened.map(|(_, bundle)| Ok(Keyring::from_bundle(&bundle)?)).transpose());
+    match read {
+        Ok(keyring) => {
+            let good = good.filter(|_| keyring.is_some());
+            found.extend(good.map(|text| Finding { weight: Weight::Good, text }));
+            keyring
+        }
+        Err(failure) => {
+            note(found, Weight::Wrong, format!("keyring: {failure}"));
+            None
         }
     }
+}
+
+fn authority(raft: &Path, keyring: &Keyring, found: &mut Vec<Finding>) {
+    if !Replica::exists(raft) {
+        return;
+    }
+    let (weight, text) = match Replica::keeps_authority_sealed(raft, keyring) {
+        Ok(true) => (Weight::Good, "authority: its key is sealed, and the keyring opens it".to_owned()),
+        Ok(false) => {
+            let text = "authority: its key lies open in the data folder, so who has a copy of it can admit nodes; the \
+                        next start seals it, and `threatflow cluster rotate-ca` makes copies worthless";
+            (Weight::Warning, text.to_owned())
+        }
+        Err(fault) => (Weight::Wrong, format!("authority: {fault}")),
+    };
+    note(found, weight, text);
 }
 
 fn within(folder: &Path, seal: &Seal) -> bool {

@@ -129,7 +129,7 @@ async fn join(config: &NodeConfig, folder: &DataFolder, replica: &raft::Config) 
     folder.begin(Founding::Join)?;
     let about = serde_json::to_vec(&Joiner::this())
         .map_err(|error| Fault::new("write what this node is made of", error))?;
-    let grant = Replica::join(replica, &token, about).await.map_err(|error| match error {
+    let admitted = Replica::join(replica, &token, about).await.map_err(|error| match error {
         raft::JoinError::Broken(fault) => fault.into(),
         other => {
             let fix =
@@ -137,7 +137,9 @@ async fn join(config: &NodeConfig, folder: &DataFolder, replica: &raft::Config) 
             Failure::new(format!("node {} did not join: {other}", replica.node), fix)
         }
     })?;
-    let keyring = folder.keep(Keyring::from_bundle(&grant.secrets)?, &config.seal)?;
+    // The keyring first: it seals what makes this node a member.
+    let keyring = folder.keep(Keyring::from_bundle(&admitted.grant.secrets)?, &config.seal)?;
+    admitted.enter(&folder.raft(), &keyring)?;
     folder.finish()?;
     Ok(keyring)
 }
@@ -255,3 +257,6 @@ fn free(address: SocketAddr) -> Result<(), Failure> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,6 +66,11 @@ const OPEN_MAX: usize = 64;
 const KEYS_MAX: usize = 4096;
 
 impl Store {
+    /// Where its files lie.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Opens the store in `root`, completing a snapshot installation that a crash cut short.
     pub fn open(root: &Path, keyring: Arc<Keyring>) -> Result<Self, Fault> {
         let tenants = root.join("tenants");

@@ -29,7 +29,6 @@ mod level;
 mod marks;
 mod migrate;
 mod open;
-mod planted;
 mod quarantine;
 mod readers;
 mod rekey;

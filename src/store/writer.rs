@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, config::DbConfig};
 use super::{
     files::{Store, lock},
     keyring::WrappedKey,
-    migrate, open, planted,
+    migrate, open,
     quarantine::Lost,
     standings::Standing,
     sum::{Sum, scan},
@@ -39,8 +38,6 @@ pub struct Writer {
     connection: Connection,
     state: FileState,
     sums: Arc<Mutex<Sums>>,
-    /// Switches the planted bug on, where there is one.
-    planted: Option<PathBuf>,
     /// Where the file stood after each entry of the open transaction.
     passed: Vec<Standing>,
     /// What became known in this transaction: whether it has effects to send to other files.
@@ -239,7 +236,6 @@ impl Writer {
             connection,
             state,
             sums,
-            planted: planted::switch(&store.root, file),
             passed: Vec::new(),
             sending: None,
             begun: false,
@@ -299,9 +295,6 @@ impl Writer {
 
     /// Keeps what the entry wrote.
     pub fn release(&self) -> Result<(), Fault> {
-        if self.planted.as_ref().is_some_and(|switch| switch.exists()) {
-            self.execute(planted::DIFFER)?;
-        }
         self.execute("RELEASE entry")
     }
 

@@ -225,7 +225,8 @@ fn flipped_bits_are_found_set_aside_and_repaired_on_whichever_node() {
 
 #[test]
 fn a_node_whose_apply_differs_is_found_at_that_entry_and_repaired() {
-    let demo = scrubbing("apply_differs");
+    let bug = tempfile::NamedTempFile::new().unwrap();
+    let demo = scrubbing(bug.path().to_str().unwrap());
     let platform = demo.platform();
     let org = create_organization(&platform, "acme", "enterprise", None);
     fill(&org);
@@ -233,8 +234,7 @@ fn a_node_whose_apply_differs_is_found_at_that_entry_and_repaired() {
         let leader = demo.leader(&platform);
         let node = if case == "the leader" { leader } else { (leader + 1) % 3 };
         let before = reports(&platform, &org).len();
-        let switch = demo.store(node).join("apply-differs");
-        fs::write(&switch, "").unwrap();
+        fs::write(&bug, format!("apply_differs in {}", demo.store(node).display())).unwrap();
         let body = json!({ "resource": "max_feeds", "amount": 1 });
         let other = org.admin.at(&demo.urls[(node + 1) % 3]);
         await_condition("a write", PATIENCE, || {
@@ -247,7 +247,7 @@ fn a_node_whose_apply_differs_is_found_at_that_entry_and_repaired() {
             seen = reports(&platform, &org).into_iter().skip(before).collect();
             !seen.is_empty()
         });
-        fs::remove_file(&switch).unwrap();
+        fs::write(&bug, "").unwrap();
         await_condition(&format!("the repair of {case}"), PATIENCE, || {
             seen = reports(&platform, &org).into_iter().skip(before).collect();
             seen.last().is_some_and(|last| last.2) && alarms(&platform) == Some(0)

@@ -1,5 +1,7 @@
 //! Keys: what lies on disk shows nothing, what is erased opens for nobody, and cluster keys rotate under load.
 
+mod authority;
+
 use std::{
     fs,
     path::Path,
@@ -21,8 +23,24 @@ use crate::harness::{
 /// Stands in a name, an address, an indicator, and so in entries, files, copies and remembered replies.
 const MARKER: &str = "mk7f3aq9";
 
-/// Where a marker lies in a folder.
+/// Where a marker lies in a folder, in capitals or not.
 fn traces(folder: &Path, marker: &str) -> Vec<String> {
+    places(folder, |bytes| holds(&bytes.to_ascii_lowercase(), marker.as_bytes()))
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// Without the zeros that a preallocated file ends in: to look through those takes a minute.
+fn written(bytes: &[u8]) -> &[u8] {
+    const BLOCK: usize = 4096;
+    let last = bytes.chunks(BLOCK).rposition(|block| block != &[0; BLOCK][..block.len()]);
+    &bytes[..bytes.len().min(last.map_or(0, |last| (last + 2) * BLOCK))]
+}
+
+/// The files in a folder whose content is so.
+fn places(folder: &Path, so: impl Fn(&[u8]) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     let mut waiting = vec![folder.to_owned()];
     while let Some(folder) = waiting.pop() {
@@ -31,11 +49,8 @@ fn traces(folder: &Path, marker: &str) -> Vec<String> {
             if path.is_dir() {
                 waiting.push(path);
             // Segments come and go, and the process's own log is not data.
-            } else if let Ok(bytes) = fs::read(&path) {
-                let lower = bytes.to_ascii_lowercase();
-                if lower.windows(marker.len()).any(|window| window == marker.as_bytes()) {
-                    found.push(path.display().to_string());
-                }
+            } else if fs::read(&path).is_ok_and(|bytes| so(written(&bytes))) {
+                found.push(path.display().to_string());
             }
         }
     }
@@ -97,9 +112,13 @@ fn await_settled(platform: &Caller, generation: u64) {
     });
 }
 
-/// The keyring of a node whose keyring lies open.
 fn keyring(demo: &Demo, node: u64) -> Keyring {
-    let text = fs::read(demo.folder.path().join(format!("node-{node}/cluster.key"))).unwrap();
+    keyring_in(&demo.folder.path().join(format!("node-{node}")))
+}
+
+/// The keyring of a node whose keyring lies open.
+fn keyring_in(data: &Path) -> Keyring {
+    let text = fs::read(data.join("cluster.key")).unwrap();
     let contents: Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(contents["seal"], "data_dir");
     Keyring::from_bundle(&from_hex(contents["keyring"].as_str().unwrap()).unwrap()).unwrap()

@@ -20,7 +20,7 @@ use super::{
     network::{Network, Station, Weather, carry},
 };
 use crate::{
-    contract::{Application, Config, Fault, Grant, GroupId, JoinRequest, Later, NodeId},
+    contract::{Application, Config, Fault, Grant, GroupId, JoinRequest, Later, NodeId, Safe},
     log::{
         LogStore, Pen,
         fake::{FakeDisk, Fault as Wrong, Image},
@@ -28,7 +28,7 @@ use crate::{
     machine::Host,
     pki::Authority,
     replica::{Core, Replica},
-    trust::Trust,
+    trust::{Trust, Unsealed},
     types::Node as About,
     wire::client::Peers,
 };
@@ -104,6 +104,10 @@ impl Application for NoApplication {
 
     fn answer(&self, _: NodeId, _: Bytes) -> Later<'_, Result<Bytes, String>> {
         Box::pin(async { Err("nothing is asked".into()) })
+    }
+
+    fn safe(&self) -> &dyn Safe {
+        &Unsealed
     }
 }
 
@@ -217,7 +221,7 @@ impl World {
         let vote = openraft::RaftLogReader::read_vote(&mut log.clone()).await.unwrap();
         self.ledger.up(id, station.start);
         self.ledger.note(Event::Started { node: id, start: station.start, vote, checkpoint });
-        let peers = Peers::new(id, GroupId::MAIN, TRUST.clone())?;
+        let peers = Peers::new(id, GroupId::MAIN, TRUST.clone(), Vec::new())?;
         let world = Arc::downgrade(self);
         let _ = peers.carrier.set(Box::new(move |to, queue| {
             if let Some(world) = world.upgrade() {

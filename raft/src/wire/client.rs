@@ -26,7 +26,7 @@ use super::{
     kind,
 };
 use crate::{
-    contract::{Fault, GroupId, NodeId},
+    contract::{Fault, GroupId, NodeId, Safe},
     trust::{Tls, Trust},
     watch,
 };
@@ -67,6 +67,8 @@ pub(crate) struct Request {
 pub(crate) struct Identity {
     pub(crate) trust: Trust,
     pub(crate) tls: Tls,
+    /// The seal under which the trust lies on disk.
+    pub(crate) sealed: Vec<u8>,
 }
 
 /// All links of this node.
@@ -89,12 +91,17 @@ pub(crate) struct Peers {
 pub(crate) type Carrier = Box<dyn Fn(NodeId, mpsc::UnboundedReceiver<Request>) + Send + Sync>;
 
 impl Peers {
-    pub(crate) fn new(node: NodeId, group: GroupId, trust: Trust) -> Result<Arc<Self>, Fault> {
+    pub(crate) fn new(
+        node: NodeId,
+        group: GroupId,
+        trust: Trust,
+        sealed: Vec<u8>,
+    ) -> Result<Arc<Self>, Fault> {
         let tls = trust.issue(node)?;
         Ok(Arc::new(Self {
             node,
             group,
-            identity: RwLock::new(Arc::new(Identity { trust, tls })),
+            identity: RwLock::new(Arc::new(Identity { trust, tls, sealed })),
             turned: watch::Sender::new(0),
             runtime: Handle::current(),
             links: Mutex::default(),
@@ -111,23 +118,40 @@ impl Peers {
     /// Issues this node a fresh certificate; connections made from now on use it.
     pub(crate) fn renew(&self) -> Result<(), Fault> {
         let mut identity = self.identity.write().unwrap_or_else(PoisonError::into_inner);
-        let trust = identity.trust.clone();
+        let (trust, sealed) = (identity.trust.clone(), identity.sealed.clone());
         let tls = trust.issue(self.node)?;
-        *identity = Arc::new(Identity { trust, tls });
+        *identity = Arc::new(Identity { trust, tls, sealed });
+        Ok(())
+    }
+
+    /// Seals what lies on disk under the newest key, if it is not.
+    pub(crate) fn reseal(&self, folder: &Path, safe: &dyn Safe) -> Result<(), Fault> {
+        let mut identity = self.identity.write().unwrap_or_else(PoisonError::into_inner);
+        if safe.is_newest(&identity.sealed) {
+            return Ok(());
+        }
+        let sealed = identity.trust.save(folder, safe)?;
+        let (trust, tls) = (identity.trust.clone(), identity.tls.clone());
+        *identity = Arc::new(Identity { trust, tls, sealed });
         Ok(())
     }
 
     /// Trusts others from now on, on disk first, with a fresh certificate; false when nothing changes. Peers
     /// whose certificates are no longer good are hung up on.
-    pub(crate) fn turn(&self, folder: &Path, next: impl FnOnce(&Trust) -> Trust) -> Result<bool, Fault> {
+    pub(crate) fn turn(
+        &self,
+        folder: &Path,
+        safe: &dyn Safe,
+        next: impl FnOnce(&Trust) -> Trust,
+    ) -> Result<bool, Fault> {
         let mut identity = self.identity.write().unwrap_or_else(PoisonError::into_inner);
         let trust = next(&identity.trust);
         if trust.trusted() == identity.trust.trusted() {
             return Ok(false);
         }
         let tls = trust.issue(self.node)?;
-        trust.save(folder)?;
-        *identity = Arc::new(Identity { trust, tls });
+        let sealed = trust.save(folder, safe)?;
+        *identity = Arc::new(Identity { trust, tls, sealed });
         drop(identity);
         self.turned.send_modify(|turns| *turns += 1);
         Ok(true)

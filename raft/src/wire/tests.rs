@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     Application, Config, Entry, Fault, FileMark, Grant, GroupId, JoinRequest, Later, Machine, NodeId,
-    Replica, Step, pki::Authority, trust::Trust,
+    Replica, Safe, Step,
+    pki::Authority,
+    trust::{Trust, Unsealed},
 };
 
 struct Nothing;
@@ -55,6 +57,10 @@ impl Application for Nothing {
     fn answer(&self, _: NodeId, question: Bytes) -> Later<'_, Result<Bytes, String>> {
         Box::pin(async { Ok(question) })
     }
+
+    fn safe(&self) -> &dyn Safe {
+        &Unsealed
+    }
 }
 
 async fn lone_replica(folder: &Path) -> (Replica, String) {
@@ -77,6 +83,10 @@ async fn lone_replica(folder: &Path) -> (Replica, String) {
     };
     let replica = Replica::bootstrap(config, Arc::new(Nothing), Arc::new(Nothing)).await.unwrap();
     (replica, address)
+}
+
+fn trust_in(folder: &Path) -> Trust {
+    Trust::load(folder, &Unsealed).unwrap().0
 }
 
 fn proposal() -> Propose {
@@ -103,7 +113,7 @@ async fn speak(trust: &Trust, address: &str, holder: NodeId, claimed: NodeId) ->
 async fn a_peer_is_who_its_certificate_says_or_is_hung_up_on() {
     let home = tempfile::tempdir().unwrap();
     let (replica, address) = lone_replica(home.path()).await;
-    let authority = Trust::load(home.path()).unwrap();
+    let authority = trust_in(home.path());
     let stranger = Trust::of(Authority::create().unwrap());
 
     assert_eq!(speak(&authority, &address, 1, 1).await, Some(kind::ANSWER), "a member");
@@ -117,7 +127,7 @@ async fn a_peer_is_who_its_certificate_says_or_is_hung_up_on() {
 async fn a_node_that_is_not_the_one_expected_gets_no_request() {
     let home = tempfile::tempdir().unwrap();
     let (replica, address) = lone_replica(home.path()).await;
-    let peers = Peers::new(7, GroupId::MAIN, Trust::load(home.path()).unwrap()).unwrap();
+    let peers = Peers::new(7, GroupId::MAIN, trust_in(home.path()), Vec::new()).unwrap();
     let asked = peers
         .link(2, &address, Lane::Raft)
         .call::<_, Option<u64>>(kind::PROPOSE, &proposal(), Duration::from_secs(5))
@@ -141,7 +151,7 @@ where
 async fn a_connection_lives_no_longer_than_the_trust_it_was_made_in() {
     let home = tempfile::tempdir().unwrap();
     let (replica, address) = lone_replica(home.path()).await;
-    let old = Trust::load(home.path()).unwrap();
+    let old = trust_in(home.path());
     let made = replica.new_authority().unwrap();
     let new = Trust::of(Authority::from_bytes(&made.secret).unwrap());
 
@@ -168,9 +178,11 @@ async fn a_connection_lives_no_longer_than_the_trust_it_was_made_in() {
 async fn a_node_of_a_forgotten_authority_gets_no_request() {
     let home = tempfile::tempdir().unwrap();
     let (replica, address) = lone_replica(home.path()).await;
-    let old = Trust::load(home.path()).unwrap();
+    let old = trust_in(home.path());
     let new = old.issuer().successor().unwrap();
-    let peers = Peers::new(7, GroupId::MAIN, old.at(Step::Forget, old.issuer().certificate(), &new)).unwrap();
+    let peers =
+        Peers::new(7, GroupId::MAIN, old.at(Step::Forget, old.issuer().certificate(), &new), Vec::new())
+            .unwrap();
     let asked = peers
         .link(1, &address, Lane::Raft)
         .call::<_, Option<u64>>(kind::PROPOSE, &proposal(), Duration::from_secs(5))

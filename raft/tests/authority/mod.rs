@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use raft::{JoinError, NewAuthority, Replica, Step};
+use raft::{JoinError, NewAuthority, Replica, Safe, Step};
 
 use crate::{
     model::{Cluster, SOON},
@@ -131,6 +131,67 @@ fn nodes_join_at_every_step_and_old_tokens_end_with_the_old_authority() {
         matches!(&refused, JoinError::Unreachable(why) if why.contains("was rotated since")),
         "{refused}"
     );
+}
+
+/// What lies in a node's folder of the authority.
+fn kept(folder: &Path) -> Vec<u8> {
+    std::fs::read(folder.join("pki/authority")).unwrap()
+}
+
+/// The private key of the authority that a node goes to, as it lies in the clear.
+fn key_of(new: &NewAuthority) -> &[u8] {
+    let at = new.secret.windows(5).rposition(|bytes| bytes == [2, 1, 1, 4, 32]).unwrap();
+    &new.secret[at + 5..at + 37]
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn the_authority_lies_sealed_at_every_step_and_under_the_newest_key_after_a_kill() {
+    let mut cluster = Cluster::of(1, plain);
+    cluster.join(2);
+    let new = cluster.nodes[&1].replica.new_authority().unwrap();
+    let mask = |cluster: &Cluster| cluster.door.mask.newest.load(Ordering::SeqCst);
+    for step in [Step::Trust, Step::Issue, Step::Forget] {
+        for id in [1, 2] {
+            turn(&cluster, id, step, &new);
+            let kept = kept(&cluster.nodes[&id].config.folder);
+            assert!(!holds(&kept, key_of(&new)), "node {id} at {step:?}");
+            let masked: Vec<u8> = key_of(&new).iter().map(|byte| byte ^ !mask(&cluster)).collect();
+            assert_eq!(holds(&kept, &masked), step != Step::Trust, "it is what is sealed");
+        }
+    }
+    // The key changes; one node seals anew, the other is killed before it does.
+    cluster.door.mask.newest.store(7, Ordering::SeqCst);
+    assert!(cluster.nodes.values().all(|node| !node.replica.is_authority_resealed()));
+    cluster.nodes[&1].replica.reseal_authority().unwrap();
+    let config = cluster.kill(2);
+    cluster.start(config);
+    let plain = [1, 2].map(|id| {
+        let node = &cluster.nodes[&id];
+        assert!(node.replica.is_authority_resealed(), "node {id}");
+        assert_eq!(node.replica.certificates().authority, new.fingerprint);
+        let kept = kept(&node.config.folder);
+        cluster.door.mask.open(kept.strip_prefix(b"threatflow-sealed/1\n").unwrap()).unwrap()
+    });
+    assert!(plain.iter().all(|plain| holds(plain, key_of(&new))));
+    assert_eq!(cluster.put(2, "a 1").unwrap(), 1);
+}
+
+#[test]
+fn an_authority_that_a_build_before_left_open_is_sealed_at_the_start() {
+    let mut cluster = Cluster::of(2, plain);
+    let config = cluster.kill(2);
+    let sealed = kept(&config.folder);
+    let open = cluster.door.mask.open(sealed.strip_prefix(b"threatflow-sealed/1\n").unwrap()).unwrap();
+    std::fs::write(config.folder.join("pki/authority"), &open).unwrap();
+    let is_sealed = |folder: &Path| Replica::keeps_authority_sealed(folder, &cluster.door.mask).unwrap();
+    assert!(!is_sealed(&config.folder) && is_sealed(&cluster.nodes[&1].config.folder));
+    cluster.start(config.clone());
+    assert_eq!(kept(&config.folder), sealed);
+    assert_eq!(cluster.put(2, "a 1").unwrap(), 1);
 }
 
 /// A cluster of three voters of which one is dead and another node, with the authority of a node that was removed

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use raft::{
     Application, Config, Entry, Fault, FileMark, Grant, JoinRequest, Later, Leadership, Machine, Replica,
-    Token,
+    Safe, Token,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -148,6 +148,29 @@ impl Machine for Model {
 #[derive(Default)]
 pub struct Doorkeeper {
     open: Mutex<BTreeSet<String>>,
+    pub mask: Mask,
+}
+
+/// Seals like a cipher whose key is one byte: enough to see what was sealed, and under which key.
+#[derive(Default)]
+pub struct Mask {
+    pub newest: AtomicU8,
+}
+
+impl Safe for Mask {
+    fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, Fault> {
+        let key = self.newest.load(Ordering::SeqCst);
+        Ok(std::iter::once(key).chain(plain.iter().map(|byte| byte ^ !key)).collect())
+    }
+
+    fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, Fault> {
+        let (key, masked) = sealed.split_first().ok_or_else(|| Fault::found("nothing is sealed"))?;
+        Ok(masked.iter().map(|byte| byte ^ !key).collect())
+    }
+
+    fn is_newest(&self, sealed: &[u8]) -> bool {
+        sealed.first() == Some(&self.newest.load(Ordering::SeqCst))
+    }
 }
 
 impl Application for Doorkeeper {
@@ -169,6 +192,10 @@ impl Application for Doorkeeper {
                 asked => Ok([asked, b" from ", from.to_string().as_bytes()].concat().into()),
             }
         })
+    }
+
+    fn safe(&self) -> &dyn Safe {
+        &self.mask
     }
 }
 
@@ -250,8 +277,9 @@ impl Cluster {
 
     pub fn join(&mut self, id: u64) {
         let (config, token) = (self.config(id), self.token());
-        let grant = self.wait(Replica::join(&config, &token, Vec::new())).unwrap();
-        assert_eq!(grant.secrets, b"the cluster's keys");
+        let admitted = self.wait(Replica::join(&config, &token, Vec::new())).unwrap();
+        assert_eq!(admitted.grant.secrets, b"the cluster's keys");
+        admitted.enter(&config.folder, &self.door.mask).unwrap();
         self.start(config);
     }
 

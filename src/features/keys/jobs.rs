@@ -10,7 +10,7 @@ use super::{
     queries::{self, Newest},
 };
 use crate::{
-    cluster::{Cluster, KeyReport, Question, Ticket, Unanswered, View, pending_since},
+    cluster::{Cluster, KeyReport, KeyText, Question, Ticket, Unanswered, View, pending_since},
     features::{membership, organizations},
     kernel::{Fault, Millis, OrgId, RequestId},
     store::Generation,
@@ -33,18 +33,20 @@ pub async fn follow(cluster: &Cluster) -> Result<(), Unanswered> {
         return Ok(());
     };
     let report = cluster.key_report();
-    let begun = newest.step != Step::Wanted;
-    if !begun || !report.held.contains_key(&newest.generation) {
+    // Two leaders, one of which did not know of the other, may each have handed one out.
+    let agreed = newest.digest.is_none() || report.held.get(&newest.generation) == newest.digest.as_ref();
+    if newest.step == Step::Wanted || !report.held.contains_key(&newest.generation) || !agreed {
         return Ok(());
     }
-    if report.active < newest.generation || (newest.step == Step::Active && !report.rewrapped) {
+    let older = report.held.keys().any(|held| *held < newest.generation);
+    // Also when it is settled: a node that was killed before it forgot does not know what it had wrapped.
+    if report.active < newest.generation || (older && !report.rewrapped) {
         tracing::info!(
             generation = newest.generation,
             "wrapping the keys of all files under a new cluster key"
         );
         cluster.activate_key(newest.generation).await?;
     }
-    let older = report.held.keys().any(|held| *held < newest.generation);
     if newest.step == Step::Settled && older && cluster.key_report().rewrapped {
         cluster.retire_keys()?;
         tracing::info!(generation = newest.generation, "older cluster keys are forgotten");
@@ -81,10 +83,8 @@ pub async fn lead(cluster: &Cluster) -> Result<(), Unanswered> {
 
 /// Every member takes the key in. Answers its digest when all have.
 async fn hand_out(cluster: &Cluster, newest: &Newest) -> Result<Result<String, Waiting>, Unanswered> {
-    let let_in = cluster.read(&View::Local, OrgId::SYSTEM, membership::last_let_in).await?.flatten();
-    let settled = now().plus(-i64::try_from(JOINING.as_millis()).unwrap_or(i64::MAX));
-    if let_in.is_some_and(|at| at > settled) {
-        return Ok(Err(vec!["a node is joining".to_owned()]));
+    if let Some(waiting) = joining(cluster, View::Local).await? {
+        return Ok(Err(waiting));
     }
     let generation = newest.generation;
     let key = cluster.draw_key(generation).map_err(|fault| cluster.halt(fault))?;
@@ -94,13 +94,30 @@ async fn hand_out(cluster: &Cluster, newest: &Newest) -> Result<Result<String, W
         let holds = report.held.get(&generation) == Some(&own);
         (!holds).then_some("does not hold the new key")
     });
-    Ok(if waiting.is_empty() { Ok(own) } else { Err(waiting) })
+    if !waiting.is_empty() {
+        return Ok(Err(waiting));
+    }
+    // Whoever was let in before a member held the key is seen now, though another may lead by now.
+    Ok(joining(cluster, View::Strong).await?.map_or(Ok(own), Err))
+}
+
+async fn joining(cluster: &Cluster, view: View) -> Result<Option<Waiting>, Unanswered> {
+    let let_in = cluster.read(&view, OrgId::SYSTEM, membership::last_let_in).await?.flatten();
+    let settled = now().plus(-i64::try_from(JOINING.as_millis()).unwrap_or(i64::MAX));
+    Ok(let_in.is_some_and(|at| at > settled).then(|| vec!["a node is joining".to_owned()]))
 }
 
 /// Everything that older keys sealed is sealed anew or gone. Answers the digest when it is.
 async fn settle(cluster: &Cluster, newest: &Newest) -> Result<Result<String, Waiting>, Unanswered> {
-    let reports = ask_all(cluster, &Question::Keys).await;
+    let mut reports = ask_all(cluster, &Question::Keys).await;
+    if let Some(key) = to_hand_on(cluster, newest, &reports) {
+        reports = ask_all(cluster, &Question::TakeKey { generation: newest.generation, key }).await;
+    }
     let mut waiting = obstacles(&reports, newest.generation);
+    if waiting.is_empty() {
+        // What was sealed under an older key and arrived is applied here, though another may lead by now.
+        cluster.read(&View::Strong, OrgId::SYSTEM, queries::newest).await?;
+    }
     if waiting.is_empty() && !reseal(cluster, newest.generation).await? {
         waiting.push("the cluster's secrets are being sealed anew".to_owned());
     }
@@ -115,6 +132,13 @@ async fn settle(cluster: &Cluster, newest: &Newest) -> Result<Result<String, Wai
     let reports = ask_all(cluster, &Question::CutLog { index }).await;
     let waiting = each(&reports, |report| (report.purged_index < index).then_some("has not cut its log"));
     Ok(if waiting.is_empty() { Ok(newest.digest.clone().unwrap_or_default()) } else { Err(waiting) })
+}
+
+/// The agreed key, if this node holds it and a member does not: it was let in, or told by another leader, meanwhile.
+fn to_hand_on(cluster: &Cluster, newest: &Newest, reports: &Reports) -> Option<KeyText> {
+    let holds = |report: &KeyReport| report.held.get(&newest.generation) == newest.digest.as_ref();
+    let lacks = reports.iter().any(|(_, report)| report.as_ref().is_ok_and(|report| !holds(report)));
+    (lacks && holds(&cluster.key_report())).then(|| cluster.key_text(newest.generation)).flatten()
 }
 
 /// What members still have to do until an active generation can settle.

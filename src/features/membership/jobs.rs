@@ -66,6 +66,12 @@ pub async fn drive_authority(cluster: &Cluster) -> Result<(), Unanswered> {
     if members.iter().any(|(_, shown)| rotation.waits_for(shown).is_some()) {
         return Ok(());
     }
+    // Another may lead by now, and have let in a node that was not asked.
+    cluster.read(&View::Strong, OrgId::SYSTEM, queries::rotation).await?;
+    let now = cluster.replica().status().members;
+    if !now.iter().map(|member| member.node).eq(members.iter().map(|(node, _)| *node)) {
+        return Ok(());
+    }
     let ticket = Ticket::system(RequestId(Uuid::now_v7()));
     match cluster.propose(&ticket, OrgId::SYSTEM, &TurnAuthority { to: rotation.to, step }).await {
         // Another leader was first.

@@ -201,6 +201,15 @@ const CASES: &[Case] = &[
         }),
     },
     Case {
+        what: "a bit of the authority was flipped",
+        harm: |files| flip(&files.data.join("raft/pki/authority"), 60, usize::MAX),
+        then: Then::Refuses(70, &["raft/pki/authority is damaged", "put back a copy of it"]),
+        cure: Some(|files| {
+            let path = "raft/pki/authority";
+            fs::copy(files.sound.join(path), files.data.join(path)).unwrap();
+        }),
+    },
+    Case {
         what: "the folder of the log was deleted",
         harm: |files| fs::remove_dir_all(files.data.join("raft")).unwrap(),
         then: Then::Refuses(1, NOBODY),
