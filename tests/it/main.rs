@@ -28,6 +28,7 @@ mod openapi;
 mod operations;
 mod organizations;
 mod quotas;
+mod rejoin;
 mod scripts;
 mod tidy;
 mod upgrade;
