@@ -20,6 +20,7 @@ mod disk;
 mod divergence;
 mod faults;
 mod goldens;
+mod hung;
 mod intel;
 mod keys;
 mod matrix;
