@@ -112,7 +112,9 @@ impl Shipper {
         let transfer = self.newest.fetch_add(1, Ordering::Relaxed);
         let mut files = self.host.files().await.map_err(here)?;
         // Each comes with its file. Of ten thousand files that stay they would be most of what is sent.
-        files.iter_mut().for_each(|file| file.seal.clear());
+        for file in &mut files {
+            file.seal.clear();
+        }
         let newest_ms = self.host.clock.newest();
         let offer = Offer { transfer, vote, meta, files, newest_ms };
         self.host.counters.snapshot_bytes_sent.add(encode(&offer).map_err(here)?.len() as u64);

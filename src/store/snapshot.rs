@@ -183,9 +183,9 @@ fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
     // The copy says which of its keys its pages are under: what is left of a rotation is this node's to do, or is done.
     let marker = to.with_extension("rekey");
     if FileKeys::lags(&mark.keys) {
-        write_secret(&marker, b"")?
+        write_secret(&marker, b"")?;
     } else {
-        remove_if_present(&marker)?
+        remove_if_present(&marker)?;
     }
     write_secret(&to.with_extension("key"), mark.keys.as_bytes())?;
     fs::rename(&from, &to).map_err(|error| Fault::new(format!("take {}", to.display()), error))
