@@ -201,7 +201,9 @@ fn members(status: &Status, own: &About) -> Vec<Value> {
     let own = About { alarms: BTreeMap::new(), ..own.clone() };
     let view = |member: &Member| {
         let mut view = json!(member);
-        view["about"] = if member.node == status.node { json!(own) } else { json!({}) };
+        if let Some(view) = view.as_object_mut().filter(|_| member.node == status.node) {
+            view.insert("about".to_owned(), json!(own));
+        }
         view
     };
     status.members.iter().map(view).collect()

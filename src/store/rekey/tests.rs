@@ -74,9 +74,8 @@ fn entries_count_under_the_key_that_was_newest_at_their_index_and_no_other() {
     let first = store.seal_entry(FILE, None, b"x").unwrap().unwrap();
     rekey(&store, 5, 2);
     let second = store.seal_entry(FILE, None, b"x").unwrap().unwrap();
-    let fits = |bytes: &[u8], index| {
-        store.open_entry(&SealedEntry::parse(bytes).unwrap(), index).unwrap().is_some()
-    };
+    let fits =
+        |bytes: &[u8], index| store.open_entry(&SealedEntry::parse(bytes).unwrap(), index).unwrap().is_some();
     assert!(fits(&first, 4) && fits(&first, 5), "the entry that brings a key is under the one before");
     assert!(!fits(&first, 6) && fits(&second, 6) && !fits(&second, 5));
 }
