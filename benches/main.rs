@@ -27,7 +27,9 @@ mod report;
 
 use self::{
     etcd::Etcd,
-    figures::{cold, crowd, failover, flood, idle, import, reads, startup, stop, writes},
+    figures::{
+        cold, crowd, failover, flood, idle, import, reads, rejoin, restart, scrub, startup, stop, writes,
+    },
     options::{Figure, Options},
     product::Product,
     report::Report,
@@ -55,6 +57,15 @@ async fn run(options: &Options) {
     }
     if options.wants(Figure::Cold) {
         cold::measure(options, &mut report).await;
+    }
+    if options.wants(Figure::Restart) {
+        restart::measure(options, &mut report).await;
+    }
+    if options.wants(Figure::Rejoin) {
+        rejoin::measure(options, &mut report).await;
+    }
+    if options.wants(Figure::Scrub) {
+        scrub::measure(options, &mut report).await;
     }
     report.end();
 }

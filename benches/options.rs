@@ -15,10 +15,13 @@ pub enum Figure {
     Cold,
     Crowd,
     Flood,
+    Restart,
+    Rejoin,
+    Scrub,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 10] = [
+    const ALL: [(&'static str, Self); 13] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
@@ -29,6 +32,9 @@ impl Figure {
         ("cold", Self::Cold),
         ("crowd", Self::Crowd),
         ("flood", Self::Flood),
+        ("restart", Self::Restart),
+        ("rejoin", Self::Rejoin),
+        ("scrub", Self::Scrub),
     ];
 }
 
@@ -40,16 +46,20 @@ pub struct Options {
     pub binary: PathBuf,
     only: Option<Figure>,
     only_nodes: Option<usize>,
+    count: Option<u32>,
+    kib: Option<usize>,
 }
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
-                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood";
+                     \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin and scrub\n\
+                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub";
 
 impl Options {
     /// Reads it, or ends the program.
     pub fn parse() -> Self {
         let mut words = std::env::args().skip(1);
-        let mut options = Self { quick: false, binary: default_binary(), only: None, only_nodes: None };
+        let binary = default_binary();
+        let mut options = Self { quick: false, binary, only: None, only_nodes: None, count: None, kib: None };
         while let Some(word) = words.next() {
             let understood = match word.as_str() {
                 "--quick" => {
@@ -60,6 +70,8 @@ impl Options {
                 "--bench" => true,
                 "--only" => set(&mut options.only, words.next().as_deref().and_then(named)),
                 "--nodes" => set(&mut options.only_nodes, words.next().and_then(|given| given.parse().ok())),
+                "--count" => set(&mut options.count, words.next().and_then(|given| given.parse().ok())),
+                "--kib" => set(&mut options.kib, words.next().and_then(|given| given.parse().ok())),
                 "--binary" => words.next().map(|path| options.binary = path.into()).is_some(),
                 _ => false,
             };
@@ -85,7 +97,7 @@ impl Options {
     /// Whether any figure is wanted that such a cluster shows.
     pub fn wants_a_cluster_of(&self, nodes: usize) -> bool {
         let shown = match self.only {
-            Some(Figure::Startup | Figure::Cold) => false,
+            Some(Figure::Startup | Figure::Cold | Figure::Restart | Figure::Rejoin | Figure::Scrub) => false,
             Some(Figure::Failover | Figure::Crowd | Figure::Stop) => nodes > 1,
             _ => true,
         };
@@ -100,6 +112,16 @@ impl Options {
     /// How long one round lasts.
     pub fn round(&self) -> Duration {
         self.pick(Duration::from_millis(600), Duration::from_secs(3))
+    }
+
+    /// How many organizations, unless told.
+    pub fn count(&self, quick: u32, full: u32) -> u32 {
+        self.count.unwrap_or_else(|| self.pick(quick, full))
+    }
+
+    /// How much in each, unless told.
+    pub fn kib(&self, quick: usize, full: usize) -> usize {
+        self.kib.unwrap_or_else(|| self.pick(quick, full))
     }
 
     /// One of two, by how thorough the run is.

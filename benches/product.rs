@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -59,8 +59,17 @@ pub fn increment(organization: &str, token: &str) -> Vec<u8> {
 
 impl Product {
     pub async fn start(options: &Options, nodes: usize) -> Self {
+        Self::start_with(options, nodes, &[]).await
+    }
+
+    /// With settings that every node finds in its environment.
+    pub async fn start_with(options: &Options, nodes: usize, settings: &[(&str, &str)]) -> Self {
         let folder = process::folder(&format!("{nodes}-node"));
-        let product = if nodes == 1 { one(options, folder) } else { several(options, nodes, folder) };
+        let product = if nodes == 1 {
+            one(options, folder, settings)
+        } else {
+            several(options, nodes, folder, settings)
+        };
         product.ready().await;
         let password = fs::read_to_string(product.password_file()).expect("the administrator's password");
         Self { password: password.trim().to_owned(), ..product }
@@ -128,8 +137,13 @@ impl Product {
     /// A new enterprise organization with an administrator.
     pub async fn organization(&self, slug: &str) -> Organization {
         let platform = self.platform().await;
+        self.organization_by(&platform, slug).await
+    }
+
+    /// The same in the name of somebody who is logged in.
+    pub async fn organization_by(&self, platform: &str, slug: &str) -> Organization {
         let (email, password) = (format!("admin@{slug}.test"), "figures figures figures");
-        let made = self.create(&platform, slug, Some(json!({ "email": email, "password": password }))).await;
+        let made = self.create(platform, slug, Some(json!({ "email": email, "password": password }))).await;
         let token = self.log_in(&email, password, slug).await;
         Organization { id: made["id"].as_str().expect("an id").to_owned(), token }
     }
@@ -180,15 +194,26 @@ impl Product {
 
     /// Starts one node in a folder that was used before; it may not be ready yet.
     pub fn resume(options: &Options, folder: TempDir) -> Self {
-        let product = one(options, folder);
+        let product = one(options, folder, &[]);
         let password = fs::read_to_string(product.password_file()).expect("the administrator's password");
         Self { password: password.trim().to_owned(), ..product }
     }
 
-    fn password_file(&self) -> std::path::PathBuf {
-        let first = self.folder.path().join("node-1");
-        let data = if self.nodes() == 1 { self.folder.path() } else { first.as_path() };
-        data.join("initial-admin-password")
+    /// The folder of a node.
+    pub fn data(&self, node: usize) -> PathBuf {
+        let own = self.folder.path().join(format!("node-{}", node + 1));
+        if self.nodes() == 1 { self.folder.path().to_owned() } else { own }
+    }
+
+    /// The value of a metric at a node that answers, its labels as they are written there.
+    pub async fn metric(&self, node: usize, name: &str) -> Option<f64> {
+        let question = http::request("GET", "/metrics", &[], b"");
+        let page = http::once(self.addresses[node], &question, ANSWER).await?.text().to_string();
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    fn password_file(&self) -> PathBuf {
+        self.data(0).join("initial-admin-password")
     }
 }
 
@@ -198,7 +223,7 @@ pub async fn is_ready(address: SocketAddr) -> bool {
     http::once(address, &question, ANSWER).await.is_some_and(|answer| answer.status == 200)
 }
 
-fn one(options: &Options, folder: TempDir) -> Product {
+fn one(options: &Options, folder: TempDir, settings: &[(&str, &str)]) -> Product {
     let (listen, peers) = (process::free_address(), process::free_address());
     let mut command = Command::new(&options.binary);
     command.args(["serve", "--die-with-parent", "--listen", &listen.to_string()]);
@@ -206,17 +231,17 @@ fn one(options: &Options, folder: TempDir) -> Product {
         .args(["--peer-listen", &peers.to_string(), "--data-dir"])
         .arg(folder.path())
         .stdout(Stdio::null());
-    let process = Process::start(without_ours(command), &folder.path().join("stderr.log"));
+    let process = Process::start(set(command, settings), &folder.path().join("stderr.log"));
     Product { addresses: vec![listen], folder, password: String::new(), process }
 }
 
-fn several(options: &Options, nodes: usize, folder: TempDir) -> Product {
+fn several(options: &Options, nodes: usize, folder: TempDir, settings: &[(&str, &str)]) -> Product {
     let base = process::base_port(u16::try_from(nodes).unwrap());
     let mut command = Command::new(&options.binary);
     command.args(["demo", "--nodes", &nodes.to_string(), "--base-port", &base.to_string(), "--data-dir"]);
     command.arg(folder.path()).stdout(Stdio::piped());
     let log = folder.path().join("demo.log");
-    let mut process = Process::start(without_ours(command), &log);
+    let mut process = Process::start(set(command, settings), &log);
     let addresses = told(&mut process, &log);
     Product { addresses, folder, password: String::new(), process }
 }
@@ -232,11 +257,12 @@ fn told(process: &mut Process, log: &Path) -> Vec<SocketAddr> {
     urls.map(|url| url.trim_start_matches("http://").parse().expect("an address")).collect()
 }
 
-/// What the environment configures must not reach what is measured.
-fn without_ours(mut command: Command) -> Command {
+/// What the environment configures must not reach what is measured, but for what the measurement sets.
+fn set(mut command: Command, settings: &[(&str, &str)]) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("THREATFLOW_"))
     {
         command.env_remove(name);
     }
+    command.envs(settings.iter().copied());
     command
 }

@@ -22,23 +22,33 @@ const WITHIN: Duration = Duration::from_secs(30);
 const RESPAWN: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Kills made in the name of one organization, whose administrator's token lives for ten minutes.
+const TOKEN_FOR: usize = 20;
+/// No further kill is begun after it.
+const AT_MOST: Duration = Duration::from_mins(15);
+
 pub async fn measure(options: &Options, product: &Product, report: &mut Report) {
-    let rounds = options.pick(3, 10);
-    let write = product.organization("failover").await.increment();
-    let mut taken = Vec::with_capacity(rounds);
-    for round in 0..rounds {
-        if round > 0 {
-            product.ready().await;
+    let begun = Instant::now();
+    let mut taken = Vec::new();
+    let mut write = Vec::new();
+    for round in 0..options.pick(3, 50) {
+        if begun.elapsed() > AT_MOST {
+            break;
+        }
+        product.ready().await;
+        if round % TOKEN_FOR == 0 {
+            write = product.organization(&format!("failover-{round}")).await.increment();
         }
         taken.push(one(product, &write).await.as_secs_f64());
     }
     taken.sort_by(f64::total_cmp);
-    let (p50, max) = (taken[rounds / 2], taken[rounds - 1]);
+    let quantile = |share: f64| taken[((taken.len() - 1) as f64 * share).round() as usize];
+    let (p50, p99) = (quantile(0.5), quantile(0.99));
     report.add(Row {
         figure: "failover",
-        of: format!("{}, {rounds} rounds of kill -9", nodes(product.nodes())),
-        values: vec![("min_s", taken[0]), ("p50_s", p50), ("max_s", max)],
-        aim: Some(("p50 <= 0.7 s, max <= 1.5 s".to_owned(), p50 <= 0.7 && max <= 1.5)),
+        of: format!("{}, {} kills of the leader with -9", nodes(product.nodes()), taken.len()),
+        values: vec![("min_s", taken[0]), ("p50_s", p50), ("p99_s", p99), ("max_s", quantile(1.0))],
+        aim: Some(("p50 <= 0.7 s, p99 <= 1.5 s".to_owned(), p50 <= 0.7 && p99 <= 1.5)),
     });
 }
 

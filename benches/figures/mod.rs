@@ -3,10 +3,14 @@
 pub mod cold;
 pub mod crowd;
 pub mod failover;
+mod filled;
 pub mod flood;
 pub mod idle;
 pub mod import;
 pub mod reads;
+pub mod rejoin;
+pub mod restart;
+pub mod scrub;
 pub mod startup;
 pub mod stop;
 pub mod writes;

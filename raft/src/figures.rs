@@ -42,11 +42,11 @@ pub struct Figures {
     pub checkpoints: Took,
     /// Snapshots brought to followers.
     pub snapshots_sent: u64,
-    /// Bytes of files in them.
+    /// Bytes of files in them, and of the lists of all files that begin them.
     pub snapshot_bytes_sent: u64,
     /// Snapshots installed here.
     pub snapshots_installed: u64,
-    /// Bytes of files received for them.
+    /// The same, received.
     pub snapshot_bytes_received: u64,
     /// When a snapshot was last brought to a follower or installed here, milliseconds since the epoch; 0 for never.
     pub snapshot_at_ms: u64,

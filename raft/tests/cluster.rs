@@ -124,11 +124,12 @@ fn a_restart_applies_what_the_files_had_not_yet() {
 
 #[test]
 fn a_log_that_lost_what_the_files_hold_is_not_started() {
-    let lose: [fn(&std::path::Path); 3] = [
+    let lose: [fn(&std::path::Path); 4] = [
         |folder| fs::remove_dir_all(folder.join("log")).unwrap(),
+        cut_newest,
         |folder| {
-            let newest = segments(folder).pop().unwrap();
-            fs::OpenOptions::new().write(true).open(newest).unwrap().set_len(300).unwrap();
+            cut_newest(folder);
+            fs::remove_file(folder.join("log/durable")).unwrap();
         },
         |folder| fs::remove_file(folder.join("checkpoint")).unwrap(),
     ];
@@ -143,10 +144,19 @@ fn a_log_that_lost_what_the_files_hold_is_not_started() {
         let model = Model::open(&cluster.files(1));
         let started = cluster.wait(Replica::start(config, model, cluster.door.clone()));
         let why = started.err().expect("it does not start").to_string();
-        let named =
-            ["a segment of the log is missing", "a segment of the log is missing", "the checkpoint record"];
+        let named = [
+            "a segment of the log is missing",
+            "the end of the log is missing",
+            "a segment of the log is missing",
+            "the checkpoint record",
+        ];
         assert!(why.contains(named[at]), "{why}");
     }
+}
+
+fn cut_newest(folder: &std::path::Path) {
+    let newest = segments(folder).pop().unwrap();
+    fs::OpenOptions::new().write(true).open(newest).unwrap().set_len(5_000).unwrap();
 }
 
 #[test]
@@ -161,6 +171,12 @@ fn a_follower_that_lost_the_end_of_its_log_unseen_is_sent_it_again_and_the_leade
     let config = cluster.kill(behind);
     let oldest = segments(&config.folder).remove(0);
     fs::OpenOptions::new().write(true).open(oldest).unwrap().set_len(5_000).unwrap();
+    let model = Model::open(&cluster.files(behind));
+    let started = cluster.wait(Replica::start(config.clone(), model, cluster.door.clone()));
+    let why = started.err().expect("it does not start by itself").to_string();
+    assert!(why.contains("the end of the log is missing"), "{why}");
+    // With that record gone as well nothing tells.
+    fs::remove_file(config.folder.join("log/durable")).unwrap();
     cluster.start(config);
     for entry in 30..60 {
         cluster.put(leader, &format!("a {entry}")).unwrap();

@@ -3,13 +3,19 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
 use serde_json::Value;
 
-use super::admin::Admin;
+use super::{
+    admin::Admin,
+    client::{CallError, Client},
+};
 use crate::node::Failure;
+
+const LOCAL_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where, and as whom.
 #[derive(Args)]
@@ -34,6 +40,20 @@ impl Access {
     /// Logs in.
     pub(super) async fn admin(&self) -> Result<Admin, Failure> {
         Admin::log_in(&self.server, self.email.as_deref(), &self.password_file).await
+    }
+
+    /// What the node knows by itself. It tells without a login, on a listener that is its operators'.
+    pub(super) async fn local(&self) -> Result<Value, Failure> {
+        let advice = "ask the node's loopback listen or its management_listen";
+        let client = Client::new(&self.server).map_err(|why| Failure::usage(why, advice))?;
+        match client.get("/readyz?verbose", LOCAL_WITHIN).await {
+            // Not ready is an answer too.
+            Ok(answer) | Err(CallError::Refused(answer)) if answer.body.get("members").is_some() => {
+                Ok(answer.body)
+            }
+            Err(CallError::Unreachable(why)) => Err(Failure::new(why, advice)),
+            _ => Err(Failure::new(format!("{} does not tell its state to anybody", self.server), advice)),
+        }
     }
 }
 

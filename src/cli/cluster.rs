@@ -43,6 +43,9 @@ enum Subcommands {
         /// Print the answer as it came
         #[arg(long)]
         json: bool,
+        /// What the asked node knows by itself, without a login: when there is no quorum to log in with
+        #[arg(long)]
+        local: bool,
     },
     /// Make a voter of a learner
     #[command(after_help = "Example: threatflow cluster promote 4")]
@@ -125,8 +128,8 @@ enum Subcommands {
 pub(super) async fn run(args: ClusterArgs) -> Result<(), Failure> {
     match args.command {
         Subcommands::Token { access, ttl } => say(&access.admin().await?.join_token(ttl).await?),
-        Subcommands::Status { access, json } => {
-            let status = access.admin().await?.cluster().await?;
+        Subcommands::Status { access, json, local } => {
+            let status = if local { access.local().await? } else { access.admin().await?.cluster().await? };
             say(&if json { status.to_string() } else { table(&status) })
         }
         Subcommands::Promote { access, node } => change(&access, "promote", node, false).await,

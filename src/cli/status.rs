@@ -59,6 +59,13 @@ fn summary(status: &Value) -> String {
     let of = |name: &str| show(status.get(name));
     let asked = format!("asked node {}", of("node"));
     let (term, applied) = (of("term"), of("applied_index"));
+    // Only where the node spoke for itself.
+    if let Some(behind) = status.get("staleness_ms") {
+        let (leader, behind) = (of("leader"), time(Some(behind)));
+        return format!(
+            "{asked}: term {term}, applied {applied}; last leader {leader}, heard of {behind} ago"
+        );
+    }
     match status.get("failure_tolerance").and_then(Value::as_u64) {
         Some(spare) => {
             format!("{asked}, the leader: term {term}, applied {applied}; {spare} voters may be lost")

@@ -244,7 +244,7 @@ fn replica_config(config: &NodeConfig, folder: &DataFolder, api_url: String) -> 
         segment_bytes: 64 * MIB,
         proposal_bytes_max: 8 << 20,
         checkpoint_every: config.checkpoint,
-        keep_entries: 20_000,
+        keep_entries: config.log_keep_entries,
     }
 }
 

@@ -4,6 +4,7 @@
 //! listener that only this machine or its operator reaches. Nothing names a tenant.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use raft::Leadership;
+use raft::{Leadership, Member, Status};
 use serde_json::{Value, json};
 
 use super::metrics;
@@ -173,17 +174,39 @@ fn render(probe: &Probe, checks: &[(&'static str, Result<(), &'static str>)], qu
         .iter()
         .map(|(name, outcome)| ((*name).to_owned(), json!(outcome.err().unwrap_or("ok"))))
         .collect();
+    let own = About::of(&probe.health.cluster);
     let body = json!({
         "status": if wrong.is_empty() { "ok" } else { "unavailable" },
         "checks": listed,
         // They take nothing away from the answer: a node with a low disk serves until it is full.
-        "warnings": About::of(&probe.health.cluster).warnings,
+        "warnings": own.warnings,
         "node": about.node,
         "role": about.role,
+        "term": about.term,
         "leader": about.leader,
+        "failure_tolerance": about.failure_tolerance,
+        "last_index": about.last_index,
+        "commit_index": about.commit_index,
         "applied_index": about.applied_index,
+        // The leader is the last one known: how old that is shows here.
+        "staleness_ms": u64::try_from(probe.health.cluster.replica().staleness().as_millis()).ok(),
+        "members": members(&about, &own),
     });
     answer(status, Some(body), "")
+}
+
+/// The members as this node knows them by itself, and what it is made of; nobody else is asked.
+fn members(status: &Status, own: &About) -> Vec<Value> {
+    // An alarm names an organization.
+    let own = About { alarms: BTreeMap::new(), ..own.clone() };
+    let view = |member: &Member| {
+        let mut view = json!(member);
+        if let Some(view) = view.as_object_mut().filter(|_| member.node == status.node) {
+            view.insert("about".to_owned(), json!(own));
+        }
+        view
+    };
+    status.members.iter().map(view).collect()
 }
 
 fn answer(status: StatusCode, body: Option<Value>, text: &str) -> Response {

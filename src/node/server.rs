@@ -1,6 +1,16 @@
 //! Connections: accepted up to a limit, served, drained.
 
-use std::{convert::Infallible, fmt::Display, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt::Display,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -74,7 +84,8 @@ impl Server {
     pub(super) fn start(listener: TcpListener, router: Router, config: &NodeConfig) -> Self {
         let places = Arc::new(Semaphore::new(config.connections_max));
         let (phase, now) = watch::channel(Phase::Serves);
-        let door = Door { listener, router, protocol: protocol(config.header_timeout), places, phase: now };
+        let patience = config.header_timeout;
+        let door = Door { listener, router, protocol: protocol(patience), patience, places, phase: now };
         Self { accepting: tokio::spawn(door.open()), phase, drain: config.drain }
     }
 
@@ -111,6 +122,12 @@ async fn shut(phase: &mut watch::Receiver<Phase>) {
     let _ = phase.wait_for(|phase| *phase == Phase::Shut).await;
 }
 
+fn told(ended: Result<(), impl Display>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
 /// A connection, who is at its other end, and its place among those that may be open.
 type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
 
@@ -119,6 +136,8 @@ struct Door {
     listener: TcpListener,
     router: Router,
     protocol: Builder<TokioExecutor>,
+    /// How long a connection may be open before the head of its first request is there.
+    patience: Duration,
     places: Arc<Semaphore>,
     phase: watch::Receiver<Phase>,
 }
@@ -144,10 +163,22 @@ impl Door {
     }
 
     fn let_in(&self, connections: &GracefulShutdown, (stream, peer, place): Accepted) {
-        let connection = connections.watch(self.serve(stream, peer));
+        let heard = Arc::new(AtomicBool::new(false));
+        let connection = connections.watch(self.serve(stream, peer, Arc::clone(&heard)));
+        let patience = self.patience;
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+            let mut connection = pin!(connection);
+            // Before the first bytes tell which protocol this is, neither's own time limit runs: whoever sends none, or
+            // the beginning of what could be either, would keep the place for ever.
+            let goes_on = match timeout(patience, connection.as_mut()).await {
+                Ok(ended) => {
+                    told(ended);
+                    false
+                }
+                Err(_) => heard.load(Ordering::Relaxed),
+            };
+            if goes_on {
+                told(connection.await);
             }
             drop(place);
         });
@@ -171,11 +202,13 @@ impl Door {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
+        heard: Arc<AtomicBool>,
     ) -> impl GracefulConnection<Error: Display> + Send + use<> {
         // Answers are small and wanted now.
         let _ = stream.set_nodelay(true);
         let (router, phase) = (self.router.clone(), self.phase.clone());
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            heard.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(ConnectInfo(peer));
             let one_by_one = request.version() < Version::HTTP_2;
             let (answer, phase) = (router.clone().oneshot(request.map(Body::new)), phase.clone());

@@ -132,6 +132,14 @@ impl FileKeys {
         self.on_disk == self.newest()
     }
 
+    /// Whether the text of a key file says that the pages are under an older key than the newest: known without any
+    /// key of the cluster.
+    pub(super) fn lags(text: &str) -> bool {
+        let number = |line: &str, word: &str| line.strip_prefix(word)?.split(' ').next()?.parse::<u32>().ok();
+        let newest = text.lines().filter_map(|line| number(line, "key ")).max();
+        newest != text.lines().find_map(|line| number(line, "file "))
+    }
+
     /// Number of the key that was the newest when the entry at `index` came: an entry that brings a key is under the
     /// one before.
     pub(super) fn number_at(&self, index: u64) -> u32 {

@@ -16,7 +16,6 @@ use super::{
     files::{Store, lock},
     keyring::WrappedKey,
     open,
-    snapshot::Mark,
     writer::{Writers, mark_of},
 };
 use crate::kernel::{Fault, FileId, OrgId};
@@ -128,22 +127,21 @@ impl Store {
         Ok(true)
     }
 
-    /// The copy that is about to take the file's place says which keys its pages are under.
-    pub(super) fn expect_rekey(&self, copy: &Mark) -> Result<(), Fault> {
-        let path = self.path(copy.file);
-        remove_if_present(&path.with_extension("anew"))?;
-        if FileKeys::read(&self.keyring, copy.file, &copy.keys)?.is_on_disk() {
-            remove_if_present(&path.with_extension("rekey"))?;
-            lock(&self.rekeying).remove(&copy.file);
+    /// A copy has taken the place of `file`: what is left to do is what lies beside it.
+    pub(super) fn follow_copy(&self, file: FileId) {
+        let left = self.path(file).with_extension("rekey").exists();
+        let mut rekeying = lock(&self.rekeying);
+        if left {
+            rekeying.insert(file)
         } else {
-            write_secret(&path.with_extension("rekey"), b"")?;
-            lock(&self.rekeying).insert(copy.file);
-        }
-        Ok(())
+            rekeying.remove(&file)
+        };
     }
 
-    /// At a start: what is left to do, with the key files telling the truth about the pages.
+    /// At a start, and when other files are here: what is left to do, with the key files telling the truth about the
+    /// pages.
     pub(super) fn find_rekeying(&self) -> Result<(), Fault> {
+        lock(&self.rekeying).clear();
         for file in marked(&self.root)? {
             let (path, keys) = (self.path(file), self.keys(file)?);
             remove_if_present(&path.with_extension("anew"))?;

@@ -35,9 +35,9 @@ impl Store {
         marks.set_sending(copy.file, true);
         let (sending, marks) = (marks.sending().iter().copied().collect(), marks.list().collect());
         let take = vec![copy.clone()];
-        self.expect_rekey(copy)?;
         note(&self.root, &Install { staged: staged.to_owned(), take, remove: Vec::new(), marks, sending })?;
         complete(&self.root)?;
+        self.follow_copy(copy.file);
         let mut marks = lock(&self.marks);
         marks.set(copy.file, copy.mark);
         marks.set_sending(copy.file, true);

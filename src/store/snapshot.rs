@@ -17,6 +17,7 @@ use sqlite::Access;
 
 use super::{
     durable::{read_if_present, remove_if_present, sync_folder, write_secret},
+    filekeys::FileKeys,
     files::{Store, file_name, lock},
     marks::Marks,
     open,
@@ -127,6 +128,7 @@ impl Store {
         lock(&self.standings).forget_all();
         lock(&self.dirty).clear();
         lock(&self.overgrown).clear();
+        self.find_rekeying()?;
         self.learn_level()?;
         self.require_known_level()
     }
@@ -151,7 +153,7 @@ pub(super) fn complete(root: &Path) -> Result<(), Fault> {
     }
     for file in &note.remove {
         let path = root.join(file_name(*file));
-        for extension in ["db", "db-wal", "db-shm", "key"] {
+        for extension in ["db", "db-wal", "db-shm", "anew", "rekey", "key"] {
             remove_if_present(&path.with_extension(extension))?;
         }
     }
@@ -175,8 +177,15 @@ fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
         // Taken before the crash; or the staging folder is gone, which opening the file will find.
         return Ok(());
     }
-    for extension in ["db-wal", "db-shm"] {
+    for extension in ["db-wal", "db-shm", "anew"] {
         remove_if_present(&to.with_extension(extension))?;
+    }
+    // The copy says which of its keys its pages are under: what is left of a rotation is this node's to do, or is done.
+    let marker = to.with_extension("rekey");
+    if FileKeys::lags(&mark.keys) {
+        write_secret(&marker, b"")?;
+    } else {
+        remove_if_present(&marker)?;
     }
     write_secret(&to.with_extension("key"), mark.keys.as_bytes())?;
     fs::rename(&from, &to).map_err(|error| Fault::new(format!("take {}", to.display()), error))

@@ -197,4 +197,42 @@ mod tests {
         assert_eq!(Sum::try_from(String::from(sum)), Ok(sum));
         assert!(Sum::try_from("07".to_owned()).is_err());
     }
+
+    /// What the sum costs an entry: by row and by size. Run by hand, in release:
+    /// `cargo test --release --lib what_it_costs -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    #[allow(clippy::print_stdout, clippy::indexing_slicing, clippy::cast_precision_loss)]
+    fn what_it_costs_to_follow_rows() {
+        const ROWS: u32 = 20_000;
+        for bytes in [100_usize, 1_000, 10_000] {
+            let mut took = [std::time::Duration::ZERO; 2];
+            for round in 0..6 {
+                let connection = Connection::open_in_memory().unwrap();
+                connection
+                    .execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT) STRICT")
+                    .unwrap();
+                if round % 2 == 1 {
+                    let (mut sum, mut buffer) = (Sum::default(), Vec::new());
+                    sqlite::watch(&connection, Box::new(move |change| sum.follow(change, &mut buffer)))
+                        .unwrap();
+                }
+                let body = "x".repeat(bytes);
+                let began = std::time::Instant::now();
+                connection.execute_batch("BEGIN").unwrap();
+                let mut insert = connection.prepare("INSERT INTO t VALUES (?1, ?2)").unwrap();
+                for row in 0..ROWS {
+                    insert.execute((row, &body)).unwrap();
+                }
+                connection.execute_batch("COMMIT").unwrap();
+                took[round % 2] += began.elapsed();
+            }
+            let us = |took: std::time::Duration| took.as_secs_f64() * 1e6 / 3.0 / f64::from(ROWS);
+            let (without, with) = (us(took[0]), us(took[1]));
+            let per_mib = (with - without) / bytes as f64 * f64::from(1 << 20) / 1_000.0;
+            println!(
+                "rows of {bytes} bytes: {without:.2} us without, {with:.2} us with, {per_mib:.2} ms per MiB"
+            );
+        }
+    }
 }

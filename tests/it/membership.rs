@@ -149,3 +149,28 @@ fn leadership_votes_and_snapshots_are_an_operators_to_give() {
     }
     assert_eq!(stranger.post("/api/v2/cluster/snapshot", &json!({})).status, 404);
 }
+
+/// A login writes, so it needs a quorum; what a node knows by itself does not.
+#[test]
+fn a_node_that_is_alone_tells_its_status_without_a_login() {
+    let demo = Demo::start(&["--no-respawn"]);
+    create_organization(&demo.platform(), "acme", "enterprise", None);
+    let told = || {
+        let mut command = Command::new(BINARY);
+        command.args(["cluster", "status", "--local", "--server", &demo.urls[2]]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(told().contains("asked node 3: term "), "{}", told());
+    demo.kill(0);
+    demo.kill(1);
+    let silent_for =
+        || demo.caller(2).get("/readyz?verbose").json["staleness_ms"].as_u64().unwrap_or(u64::MAX);
+    await_condition("node 3 to miss its leader", Duration::from_secs(30), || silent_for() >= 2_000);
+    let shown = told();
+    assert!(shown.contains(", heard of ") && !shown.contains(" ms ago"), "{shown}");
+    let row = shown.lines().find(|line| line.starts_with("3 ")).unwrap();
+    assert!(row.contains(&demo.urls[2]) && row.contains(env!("CARGO_PKG_VERSION")), "{shown}");
+    assert_eq!(shown.lines().filter(|line| line.contains("voter")).count(), 3, "{shown}");
+}

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{
     disk::Disk,
+    durable::Durable,
     index::{Found, Index, Place},
     keeper::{Keeper, Maker},
     read,
@@ -244,7 +245,8 @@ impl Log {
     /// Recovers the log in a folder. Nothing is written until someone runs the writer.
     pub(super) fn recover(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Writer), Fault> {
         let Options { group, segment_bytes, held_bytes_max, background } = options;
-        let found = recover(&*disk, group, segment_bytes, held_bytes_max)?;
+        let (durable, known) = Durable::open(&*disk)?;
+        let found = recover(&*disk, group, segment_bytes, held_bytes_max, known)?;
         let maker = Maker { disk, group, segment_bytes };
         let present = match found.spare {
             Some(spare) => spare,
@@ -269,8 +271,15 @@ impl Log {
             syncs: Timed::default(),
         });
         let keeper = if background { Keeper::start(maker, shared.clone())? } else { Keeper::Inline(maker) };
-        let writer =
-            Writer::new(shared.clone(), keeper, present, segment_bytes, found.marks, found.last_frame);
+        let writer = Writer::new(
+            shared.clone(),
+            keeper,
+            durable,
+            present,
+            segment_bytes,
+            found.marks,
+            found.last_frame,
+        );
         Ok((Self { shared, writer: None }, writer))
     }
 

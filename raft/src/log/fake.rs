@@ -109,6 +109,14 @@ impl Platter {
                 self.safe.files.resize(self.safe.files.len().max(file + 1), Vec::new());
                 self.loose.push(act);
             }
+            Act::Write(file, at, bytes) => {
+                // A small place that is written over and over is one loose sector, not thousands.
+                let same = |act: &Act| matches!(act, Act::Write(of, from, old) if (*of, *from) == (file, at) && old.len() == bytes.len());
+                if bytes.len() < SECTOR {
+                    self.loose.retain(|act| !same(act));
+                }
+                self.loose.push(Act::Write(file, at, bytes));
+            }
             other => self.loose.push(other),
         }
     }

@@ -19,10 +19,11 @@
 //!
 //! Only `store.rs` knows the consensus engine; the rest moves bytes.
 //!
-//! Start at `engine.rs`; the format is in `segment.rs` and `record.rs`, the rule that tells a torn
-//! end from damage in `recover.rs`.
+//! Start at `engine.rs`; the format is in `segment.rs` and `record.rs`, the rules that tell a torn
+//! end from damage in `recover.rs` and `durable.rs`.
 
 mod disk;
+mod durable;
 mod engine;
 #[cfg(test)]
 pub(crate) mod fake;

@@ -10,8 +10,8 @@
 //! Whole frames may lie behind a torn one, since the disk may write what is not synced in any order;
 //! they say nothing of *n*, because each frame tells what was durable when *it* was written. The
 //! first frame of a segment is written after the segment before was synced, so it speaks for all of
-//! it. What the rule cannot see is damage to the very last synced frame after a crash: no frame came
-//! after it (after an orderly stop one did, see `Writer::close`).
+//! it. For the very last synced frames, which none came after, a file beside the segments speaks
+//! (`durable.rs`): a log that holds fewer is refused as well, before anything is cut.
 //!
 //! What is cut is gone: the file is shortened, and the log goes on in a new file with a new salt, so
 //! stale bytes can never be read as records. What is kept is synced before anyone is told of it: it
@@ -51,12 +51,13 @@ pub(super) struct Recovered {
     pub(super) spare: Option<Arc<Segment>>,
 }
 
-/// Reads the log in a folder, decides where it ends, and makes that end final.
+/// Reads the log in a folder, decides where it ends, and makes that end final. Frames up to `durable` were durable.
 pub(super) fn recover(
     disk: &dyn Disk,
     group: GroupId,
     segment_bytes: u64,
     held_bytes_max: usize,
+    durable: u64,
 ) -> Result<Recovered, Fault> {
     let numbers = numbers(disk)?;
     let mut scan = Scan {
@@ -76,6 +77,7 @@ pub(super) fn recover(
     for number in numbers {
         scan.segment(number)?;
     }
+    scan.refuse_if_shorter(durable)?;
     scan.finish()
 }
 
@@ -193,6 +195,23 @@ impl Scan<'_> {
             name_of(parsed.number)
         );
         Err(damaged(number, offset, why, &proof))
+    }
+
+    /// The other rule: the log must hold all frames up to `durable`.
+    fn refuse_if_shorter(&self, durable: u64) -> Result<(), Fault> {
+        if self.last_frame >= durable {
+            return Ok(());
+        }
+        let place = match &self.end {
+            Some((segment, end)) => format!("at byte {end} of segment {}", name_of(segment.number)),
+            None => "before its first frame".to_owned(),
+        };
+        let last = self.log.as_ref().map_or(0, |(_, marks)| marks.next.saturating_sub(1));
+        Err(Fault::found(format!(
+            "the log ends {place} with frame {} and entry {last}, yet frame {durable} was durable: the end of the log is \
+             missing; {ADVICE}",
+            self.last_frame
+        )))
     }
 
     fn replay(&mut self, segment: Arc<Segment>, parsed: &Parsed<'_>, size: u64) -> Result<(), Fault> {

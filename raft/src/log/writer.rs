@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
+    durable::Durable,
     engine::{Op, Request, Shared},
     index::Place,
     keeper::Keeper,
@@ -28,6 +29,8 @@ struct Pending {
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     keeper: Keeper,
+    /// Says `durable` where it outlives the segments.
+    record: Durable,
     segment: Arc<Segment>,
     segment_bytes: u64,
     /// Where the next frame goes; [`HEADER`] as long as the segment holds none.
@@ -49,6 +52,7 @@ impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
         keeper: Keeper,
+        record: Durable,
         segment: Arc<Segment>,
         segment_bytes: u64,
         marks: Marks,
@@ -57,6 +61,7 @@ impl Writer {
         Self {
             shared,
             keeper,
+            record,
             segment,
             segment_bytes,
             offset: HEADER as u64,
@@ -190,6 +195,7 @@ impl Writer {
             })?;
             self.shared.syncs.since(began);
             self.durable = self.written;
+            self.record.note(self.durable)?;
         }
         Ok(())
     }
@@ -225,7 +231,7 @@ impl Writer {
             self.write()?;
             self.sync()?;
         }
-        Ok(())
+        self.record.sync()
     }
 }
 

@@ -121,6 +121,11 @@ fn a_vote_that_is_not_fsynced_is_found() {
 }
 
 #[test]
+fn a_node_that_forgot_its_vote_does_not_start_where_the_record_beside_the_log_tells() {
+    found(Planted::UnsyncedVoteTold, 50, &["nobody_halts"]);
+}
+
+#[test]
 fn a_read_that_asks_no_leader_is_found() {
     found(Planted::ReadWithoutBarrier, 50, &["reads_are_linearizable"]);
 }

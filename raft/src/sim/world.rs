@@ -45,8 +45,10 @@ pub(crate) enum Planted {
     Nothing,
     /// The log acknowledges entries that are not durable.
     LyingSync,
-    /// A vote is written, but not synced.
+    /// A vote is written, but not synced, and a power cut takes the record of what was durable.
     UnsyncedVote,
+    /// The same, and that record may outlive the vote.
+    UnsyncedVoteTold,
     /// Reads do not ask the leader.
     ReadWithoutBarrier,
     /// One node applies two entries of a batch in the wrong order.
@@ -252,6 +254,9 @@ impl World {
             up.pen.lock().unwrap().write();
         }
         node.image = up.disk.cut_power(&mut chance);
+        if self.planted == Planted::UnsyncedVote {
+            node.image.names.remove("durable");
+        }
         node.files = up.machine.content().cut_power(&mut chance);
         node.checkpoint = up.replica.core.host.checkpoint().index();
         let folder = self.folder(Station { node: id, start: up.start });
@@ -379,7 +384,7 @@ async fn write_log(world: Arc<World>, station: Station, disk: FakeDisk, pen: Arc
         let longest = world.nodes().get(&station.node).map_or(0, |node| node.disk_us);
         sleep(Duration::from_micros(50 + world.below(longest))).await;
         let mut pen = pen.lock().unwrap();
-        if world.planted == Planted::UnsyncedVote {
+        if matches!(world.planted, Planted::UnsyncedVote | Planted::UnsyncedVoteTold) {
             disk.misbehave(if pen.writes_votes() { Wrong::LyingSync } else { Wrong::None });
         }
         if !pen.write() {

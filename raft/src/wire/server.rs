@@ -233,6 +233,7 @@ async fn receive(core: Arc<Core>, kind: u8, payload: &[u8]) -> Result<Bytes, Fau
     match kind {
         kind::SNAPSHOT_OFFER => {
             let offer: Offer = decode(payload)?;
+            core.host.counters.snapshot_bytes_received.add(payload.len() as u64);
             let own = core.vote();
             if own > offer.vote {
                 return encode(&Want::HigherVote(own));

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     cluster::{Command, Envelope, Outcome, PruneReplies, WITHHELD},
+    features::keys::Rekey,
     kernel::{Actor, Millis, Origin},
     store::{Keyring, LEVEL, Mark, Quarantined, Standing, WrappedKey},
 };
@@ -46,9 +47,12 @@ impl Node {
     }
 
     fn apply(&self, index: u64, key: Option<&WrappedKey>) -> Vec<u8> {
-        let body = self.entry(index, key);
+        self.apply_body(index, &self.entry(index, key))
+    }
+
+    fn apply_body(&self, index: u64, body: &[u8]) -> Vec<u8> {
         let applied = self.store.write(ORG, |store, writers| {
-            let dispatched = dispatch(store, writers, index, AT, &body)?;
+            let dispatched = dispatch(store, writers, index, AT, body)?;
             writers.commit(store)?;
             Ok(dispatched.reply)
         });
@@ -86,9 +90,13 @@ fn open(folder: &Path) -> Store {
 }
 
 fn envelope(organization: OrgId, index: u64) -> Vec<u8> {
+    enveloped(organization, index, &PruneReplies { before: Millis(0), limit: 1 })
+}
+
+fn enveloped<C: Command>(organization: OrgId, index: u64, command: &C) -> Vec<u8> {
     let envelope = Envelope {
-        kind: PruneReplies::KIND.name.to_owned(),
-        version: PruneReplies::KIND.version,
+        kind: C::KIND.name.to_owned(),
+        version: C::KIND.version,
         level: LEVEL,
         group: 0,
         organization,
@@ -97,7 +105,7 @@ fn envelope(organization: OrgId, index: u64) -> Vec<u8> {
         fingerprint: "f".repeat(600),
         salt: "00".repeat(32),
         origin: Origin::default(),
-        body: to_raw_value(&PruneReplies { before: Millis(0), limit: 1 }).unwrap(),
+        body: to_raw_value(command).unwrap(),
     };
     serde_json::to_vec(&envelope).unwrap()
 }
@@ -304,4 +312,98 @@ fn a_copy_that_a_snapshot_was_faster_than_is_not_taken() {
     assert!(follower.store.alarms().is_empty(), "what a snapshot brings is sound");
     assert!(!follower.store.replace(&follower.store.to_take(), &mark).unwrap());
     assert_twins(&leader, &follower);
+}
+
+/// How far a rotation of the file's data key has come on a node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rotation {
+    /// The new key is known.
+    Begun,
+    /// The pages are under it.
+    Done,
+}
+
+fn rotate(node: &Node, to: Rotation, index: u64, key: &WrappedKey) {
+    node.store.take_next_key(ORG, index, 2, key).unwrap();
+    if to == Rotation::Done {
+        node.store.reencrypt(ORG).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_is_damaged_while_its_key_is_changed_is_repaired_and_ends_under_the_new_key() {
+    let steps = [Rotation::Begun, Rotation::Done];
+    let cases = steps.iter().flat_map(|leads| steps.map(|follows| (*leads, follows)));
+    for ((leads, follows), restarts) in cases.flat_map(|case| [(case, false), (case, true)]) {
+        let (leader, mut follower) = twins();
+        let key = leader.store.keyring().mint(ORG).unwrap();
+        rotate(&leader, leads, 40, &key);
+        rotate(&follower, follows, 40, &key);
+        follower.flip_every_page();
+        assert_eq!(follower.store.scrub(ORG, FAST).unwrap(), Scrubbed::Damaged);
+        // The rotation waits for the copy: it does not end with damaged pages under the new key.
+        follower.store.reencrypt(ORG).unwrap();
+        assert_eq!(follower.store.rekeying().contains(&ORG), follows == Rotation::Begun);
+        let both = |follower: &Node, index| (leader.apply(index, None), follower.apply(index, None));
+        follower.store.hold_back(ORG).unwrap();
+        both(&follower, 41);
+        let mark = copy(&leader, &follower);
+        both(&follower, 42);
+        assert!(follower.store.replace(&follower.store.to_take(), &mark).unwrap());
+        let left = follower.store.rekeying().contains(&ORG);
+        assert_eq!(
+            left,
+            leads == Rotation::Begun,
+            "what is left is what the copy says: {leads:?} {follows:?}"
+        );
+        assert!(catch_up(&follower.store, ORG).unwrap());
+        follower.store.make_durable(ORG).unwrap();
+        if restarts {
+            follower = follower.restart();
+            assert_eq!(follower.store.rekeying().contains(&ORG), left, "a start forgot it");
+            follower.store.hold_back(ORG).unwrap();
+            let mark = copy(&leader, &follower);
+            assert!(follower.store.replace(&follower.store.to_take(), &mark).unwrap());
+            assert!(catch_up(&follower.store, ORG).unwrap());
+            follower.store.make_durable(ORG).unwrap();
+        }
+        follower.store.clear(ORG).unwrap();
+        assert!(!both(&follower, 43).1.is_empty());
+        for node in [&leader, &follower] {
+            node.store.reencrypt(ORG).unwrap();
+            assert!(node.store.rekeying().is_empty());
+        }
+        both(&follower, 44);
+        assert_twins(&leader, &follower);
+        assert_twins(&leader, &follower.restart());
+    }
+}
+
+/// The entry that brings the key comes while entries are held back for the copy, which does not know of it.
+#[test]
+fn a_key_that_comes_while_a_file_is_replaced_is_taken_in_with_the_entries_held_back() {
+    let (leader, follower) = twins();
+    follower.flip_every_page();
+    assert_eq!(follower.store.scrub(ORG, FAST).unwrap(), Scrubbed::Damaged);
+    follower.store.hold_back(ORG).unwrap();
+    let mark = copy(&leader, &follower);
+    let wrapped = leader.store.keyring().mint(ORG).unwrap();
+    let rekey = enveloped(ORG, 41, &Rekey { number: 2, key: wrapped });
+    let body = leader.store.seal_entry(ORG, None, &rekey).unwrap().unwrap();
+    let replies = [&leader, &follower].map(|node| node.apply_body(41, &body));
+    assert_eq!(replies[1], WITHHELD);
+    assert_eq!(leader.store.rekeying().len(), 1, "{}", String::from_utf8_lossy(&replies[0]));
+    // From now on under the new key, which the follower does not have yet.
+    let body = leader.entry(42, None);
+    for node in [&leader, &follower] {
+        node.apply_body(42, &body);
+    }
+    assert!(follower.store.replace(&follower.store.to_take(), &mark).unwrap());
+    assert!(catch_up(&follower.store, ORG).unwrap());
+    assert_eq!(follower.store.rekeying().len(), 1);
+    follower.store.make_durable(ORG).unwrap();
+    follower.store.clear(ORG).unwrap();
+    follower.store.reencrypt(ORG).unwrap();
+    assert_twins(&leader, &follower);
+    assert_twins(&leader, &follower.restart());
 }

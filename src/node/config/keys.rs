@@ -88,6 +88,9 @@ pub const KEYS: &[Key] = &[
     key("checkpoint_ms", "a number from 100 to 600000", |config, text| {
         put(&mut config.checkpoint, ms(text, 100, 600_000)?)
     }),
+    key("log_keep_entries", "a number from 0 to 100000000", |config, text| {
+        put(&mut config.log_keep_entries, number(text, 0, 100_000_000)?)
+    }),
     key("scrub_cycle_ms", "a number from 100 to 2678400000", |config, text| {
         put(&mut config.scrub.cycle, ms(text, 100, 2_678_400_000)?)
     }),

@@ -61,6 +61,8 @@ pub struct NodeConfig {
     pub election: Duration,
     /// How often the files are made durable and the log cut.
     pub checkpoint: Duration,
+    /// Entries kept in the log below that, for a node that was away for a moment.
+    pub log_keep_entries: u64,
     /// Threads that apply entries of different organizations side by side.
     pub apply_workers: usize,
     /// How files are read through to find damage.
@@ -101,6 +103,7 @@ impl Default for NodeConfig {
             heartbeat: Duration::from_millis(75),
             election: Duration::from_millis(300),
             checkpoint: Duration::from_secs(5),
+            log_keep_entries: 20_000,
             apply_workers: cores(),
             scrub: ScrubPace { cycle: Duration::from_hours(24), bytes_per_s: 8 << 20 },
         }

@@ -129,7 +129,8 @@ fn work(text: &mut Text, cluster: &Cluster) {
     text.family("threatflow_snapshots_total", Kind::Counter, "Snapshots that came or went.")
         .sample(&[("direction", "sent")], figures.snapshots_sent)
         .sample(&[("direction", "installed")], figures.snapshots_installed);
-    text.family("threatflow_snapshot_bytes_total", Kind::Counter, "Bytes of files in them.")
+    let help = "Bytes of files in them, and of the lists of all files that begin them.";
+    text.family("threatflow_snapshot_bytes_total", Kind::Counter, help)
         .sample(&[("direction", "sent")], figures.snapshot_bytes_sent)
         .sample(&[("direction", "received")], figures.snapshot_bytes_received);
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     kernel::Millis,
-    store::{Keyring, LEVEL, SealedEntry, digest},
+    store::{
+        Keyring, LEVEL, Mark, SealedEntry, digest,
+        snapshot::{self, Install},
+    },
 };
 
 const FILE: FileId = OrgId(uuid::Uuid::from_u128(7));
@@ -148,4 +151,80 @@ fn a_busy_file_is_encrypted_anew_too() {
     writing.join().unwrap();
     assert!(store.rekeying().is_empty());
     assert_eq!(sum(&store).0, 199);
+}
+
+/// A copy of the file as a snapshot brings it, in a folder of its own.
+fn shipped(from: &Store) -> (tempfile::TempDir, Mark) {
+    let staged = tempfile::tempdir().unwrap();
+    fs::create_dir(staged.path().join("tenants")).unwrap();
+    let path = staged.path().join(format!("tenants/{FILE}.db"));
+    let mark = from.export(FILE, &path).unwrap().unwrap();
+    (staged, mark)
+}
+
+fn number_of_keys(store: &Store) -> usize {
+    store.key_text(FILE).unwrap().unwrap().lines().filter(|line| line.starts_with("key ")).count()
+}
+
+#[test]
+fn a_file_that_comes_with_two_keys_is_encrypted_anew_here_too() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let leader = open_store(there.path());
+    step(&leader, 1);
+    rekey(&leader, 2, 2);
+    for crashed in ["no", "before it was taken", "after"] {
+        let (staged, mark) = shipped(&leader);
+        let mut store = open_store(here.path());
+        if crashed == "before it was taken" {
+            let (take, marks) = (vec![mark.clone()], vec![(FILE, mark.mark)]);
+            let (staged, remove) = (staged.path().to_owned(), Vec::new());
+            snapshot::note(here.path(), &Install { staged, take, remove, marks, sending: Vec::new() })
+                .unwrap();
+        } else {
+            store.install(staged.path(), &[], std::slice::from_ref(&mark)).unwrap();
+            assert_eq!(store.rekeying(), BTreeSet::from([FILE]), "known at once");
+        }
+        if crashed != "no" {
+            drop(store);
+            store = open_store(here.path());
+        }
+        assert_eq!(store.rekeying(), BTreeSet::from([FILE]), "{crashed}");
+        assert_eq!(number_of_keys(&store), 2);
+        store.reencrypt(FILE).unwrap();
+        assert_eq!((number_of_keys(&store), sum(&store)), (1, sum(&leader)));
+        assert!(store.rekeying().is_empty() && marked(here.path()).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_comes_under_its_new_key_leaves_nothing_to_do() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let leader = open_store(there.path());
+    step(&leader, 1);
+    rekey(&leader, 2, 2);
+    let store = open_store(here.path());
+    let (staged, mark) = shipped(&leader);
+    store.install(staged.path(), &[], &[mark]).unwrap();
+    store.copy_anew(FILE).unwrap();
+    leader.reencrypt(FILE).unwrap();
+    step(&leader, 3);
+    let (staged, mark) = shipped(&leader);
+    store.install(staged.path(), &[], &[mark]).unwrap();
+    assert!(store.rekeying().is_empty() && marked(here.path()).unwrap().is_empty());
+    assert!(!store.path(FILE).with_extension("anew").exists());
+    assert_eq!(sum(&store), sum(&leader));
+}
+
+#[test]
+fn a_file_that_a_snapshot_takes_away_in_the_middle_of_a_rotation_does_not_keep_the_node_from_starting() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open_store(place.path());
+    step(&store, 1);
+    rekey(&store, 2, 2);
+    store.copy_anew(FILE).unwrap();
+    store.install(tempfile::tempdir().unwrap().path(), &[], &[]).unwrap();
+    assert!(store.rekeying().is_empty());
+    assert_eq!(fs::read_dir(place.path().join("tenants")).unwrap().count(), 0, "something stays");
+    drop(store);
+    assert!(open_store(place.path()).list().is_empty());
 }

@@ -74,6 +74,8 @@ fn copy(from: &Path, to: &Path) {
 
 const DAMAGED: &[&str] =
     &["log segment 0000000000000002.log is damaged at byte", "remove it from the cluster"];
+const LOST_END: &[&str] =
+    &["frame", "was durable: the end of the log is missing", "remove it from the cluster"];
 const NOBODY: &[&str] = &["is there, but nothing in", "put back what is missing"];
 
 const CASES: &[Case] = &[
@@ -108,8 +110,26 @@ const CASES: &[Case] = &[
         cure: Some(Files::put_back),
     },
     Case {
-        what: "the newest segment was deleted, and the files are ahead of what is left",
+        what: "the newest segment was deleted",
         harm: |files| fs::remove_file(files.segment(3)).unwrap(),
+        then: Then::Refuses(70, LOST_END),
+        cure: Some(|files| {
+            let segment = "raft/log/0000000000000003.log";
+            fs::copy(files.sound.join(segment), files.data.join(segment)).unwrap();
+        }),
+    },
+    Case {
+        what: "the record of what is durable in the log was deleted, and nothing else",
+        harm: |files| files.remove("raft/log/durable"),
+        then: Then::Repairs,
+        cure: None,
+    },
+    Case {
+        what: "the newest segment and that record were deleted, and the files are ahead of what is left",
+        harm: |files| {
+            fs::remove_file(files.segment(3)).unwrap();
+            files.remove("raft/log/durable");
+        },
         then: Then::Refuses(70, &["the log ends at entry", "put back what is missing"]),
         cure: Some(Files::put_back),
     },
@@ -244,13 +264,17 @@ fn a_lone_node_with_harmed_files_refuses_or_repairs_and_never_answers_wrongly() 
     }
 }
 
-/// No checkpoint tells that the log was longer, but the files do, as soon as an entry comes that they have.
+/// No checkpoint tells that the log was longer, nor the record beside it (of an older version, say). The files do, as
+/// soon as an entry comes that they have.
 #[test]
 fn a_log_whose_end_is_gone_is_found_out_before_a_write_is_lost_in_it() {
     let root = tempfile::tempdir().unwrap();
     let mut world = Harmed::prepare(root.path(), 600_000);
     world.files.put_back();
     fs::remove_file(world.files.segment(3)).unwrap();
+    world.node.start(None);
+    world.node.await_fault(LOST_END);
+    world.files.remove("raft/log/durable");
     world.node.start(None);
     world.node.await_ready();
     assert_eq!(world.count(), Some(world.kept), "the files have everything");

@@ -19,16 +19,24 @@ pub struct Nodes {
     pub urls: Vec<String>,
     peers: Vec<u16>,
     children: Vec<Mutex<Option<Child>>>,
+    settings: Vec<(String, String)>,
 }
 
 impl Nodes {
     /// Three nodes that vote.
     pub fn three(binary: &Path) -> Self {
+        Self::three_with(binary, &[])
+    }
+
+    /// With settings that every node finds in its environment.
+    pub fn three_with(binary: &Path, settings: &[(&str, &str)]) -> Self {
+        let settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let folder = tempfile::tempdir().unwrap();
         let urls = (0..3).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
         let peers = (0..3).map(|_| free_port()).collect();
         let children = (0..3).map(|_| Mutex::default()).collect();
-        let nodes = Self { folder, urls, peers, children };
+        let nodes = Self { folder, urls, peers, children, settings };
         nodes.start(0, binary);
         let platform = nodes.platform();
         for node in 1..3 {
@@ -59,6 +67,7 @@ impl Nodes {
         if let Some(token) = join {
             command.args(["--join", token]);
         }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         *self.children[node].lock().unwrap() = Some(command.spawn().unwrap());
     }
@@ -113,6 +122,15 @@ impl Nodes {
     /// Where the first node wrote the administrator's password.
     pub fn password_file(&self) -> PathBuf {
         self.data(0).join("initial-admin-password")
+    }
+
+    /// Where a node keeps an organization's file, or `system`'s.
+    pub fn file(&self, node: usize, organization: &str) -> PathBuf {
+        let store = self.data(node).join("store");
+        if organization == "system" {
+            return store.join("system.db");
+        }
+        store.join(format!("tenants/{organization}.db"))
     }
 
     fn data(&self, node: usize) -> PathBuf {

@@ -1,6 +1,10 @@
 //! Flipped bits: in the middle they are refused, in a torn end they are cut.
 
 use super::{
+    super::{
+        durable,
+        segment::{HEADER, number_of, parse_segment},
+    },
     Chance,
     fake::{Act, FakeDisk, Fault as Wrong, Image},
     model::{Ask, Content, Session},
@@ -35,7 +39,7 @@ fn a_bit_flip_anywhere_in_a_log_that_was_stopped_in_order_is_refused_or_harmless
     let mut chance = Chance(11);
     let mut refused = 0;
     for round in 0..600 {
-        let names: Vec<_> = image.names.iter().collect();
+        let names: Vec<_> = image.names.iter().filter(|(name, _)| number_of(name).is_some()).collect();
         let (name, file) = names[round % names.len()];
         let bytes = &image.files[*file];
         // The last frame is the witness of the one before and holds no record.
@@ -87,14 +91,89 @@ fn a_bit_flip_in_the_torn_end_is_cut() {
     }
     let before = session.history[2].1.clone();
     // The power goes after the write of the last entry and before its sync; all of it is on disk but
-    // for one bit.
-    let write = disk.acts().iter().rposition(|act| matches!(act, Act::Write(..))).unwrap();
-    let Act::Write(file, at, bytes) = disk.acts()[write].clone() else { unreachable!() };
+    // for one bit, and nothing says that it was durable.
+    let beside = disk.now().names[durable::NAME];
+    let writes = |of_log: bool| {
+        let acts = disk.acts().into_iter().rev();
+        acts.filter(move |act| matches!(act, Act::Write(file, ..) if (*file != beside) == of_log))
+    };
+    let Some(Act::Write(_, _, told)) = writes(false).nth(1) else { unreachable!() };
+    let Some(Act::Write(file, at, bytes)) = writes(true).next() else { unreachable!() };
     for bit in 0..bytes.len() * 8 {
         let mut image = disk.now();
+        image.files[beside].clone_from(&told);
         image.files[file][at + bit / 8] ^= 1 << (bit % 8);
         let found = open(image).unwrap();
         // Padding carries nothing.
         assert!(found == before || (bit / 8 > bytes.len() - 8 && found == *session.content()), "bit {bit}");
+    }
+}
+
+/// A log of some votes and entries that was killed after its last answer.
+fn killed() -> (Image, Content) {
+    let disk = FakeDisk::new(Image::default(), Wrong::None, 7);
+    let mut session = Session::open(&disk, 5).unwrap();
+    for index in 0..30 {
+        let item = session.item(index);
+        let vote = Ask::Vote(bytes::Bytes::from(vec![index as u8; 3]));
+        session.ask(if index % 7 == 6 { vote } else { Ask::Append(vec![item]) });
+        session.serve();
+        if index % 7 == 6 {
+            let item = session.item(index);
+            session.ask(Ask::Append(vec![item]));
+            session.serve();
+        }
+    }
+    (disk.now(), session.content().clone())
+}
+
+/// Every way to lose the end of the log: cut or zeroed at each frame, in each segment, those behind it gone.
+#[test]
+fn a_lost_end_is_refused_wherever_it_begins_and_nothing_is_cut() {
+    let (image, content) = killed();
+    assert_eq!(open(image.clone()), Ok(content));
+    let segments: Vec<_> = image.names.iter().filter(|(name, _)| number_of(name).is_some()).collect();
+    let mut refused = 0;
+    for (place, (_, file)) in segments.iter().enumerate() {
+        let bytes = &image.files[**file];
+        let starts: Vec<_> =
+            parse_segment(bytes).unwrap().frames.iter().map(|frame| frame.records[0].0).collect();
+        for at in starts.iter().map(|at| at - 32).chain([HEADER]) {
+            for zeroed in [true, false] {
+                let mut image = image.clone();
+                for (behind, _) in &segments[place + 1..] {
+                    image.names.remove(*behind);
+                }
+                let harmed = &mut image.files[**file];
+                if zeroed {
+                    harmed[at..].fill(0);
+                } else {
+                    harmed.truncate(at);
+                }
+                let disk = FakeDisk::new(image.clone(), Wrong::None, 8);
+                let why =
+                    Session::open(&disk, 1).err().expect("a log that lost its end was taken").to_string();
+                assert!(why.contains("the end of the log is missing; this node may have lost"), "{why}");
+                assert_eq!(disk.now().files, image.files, "what could be put back was cut");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 60, "only {refused} ends were lost");
+    let mut image = image.clone();
+    image.names.retain(|name, _| number_of(name).is_none());
+    assert!(open(image).unwrap_err().contains("the log ends before its first frame"));
+}
+
+#[test]
+fn without_a_sound_record_of_what_is_durable_the_frames_decide() {
+    let (image, content) = killed();
+    let beside = image.names[durable::NAME];
+    let mut harmed = vec![image.clone(), image.clone(), image.clone()];
+    harmed[0].names.remove(durable::NAME);
+    harmed[1].files[beside][3] ^= 1;
+    harmed[2].files[beside].truncate(5);
+    for image in harmed {
+        assert_eq!(open(image), Ok(content.clone()));
     }
 }
