@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 
 use crate::kernel::OrgId;
 
-/// Proposals of one organization that may be under way at a time while others propose too: about what a node writes
+/// Proposals of one organization that may be under way at a time while others propose too. More fill batches better, but each
 /// in 8 ms. One that is alone has all turns, since large batches cost least.
-const OF_ONE: usize = 32;
+const OF_ONE: usize = 8;
 /// Proposals of all organizations that may be under way at a time.
 const OF_ALL: usize = 256;
 /// An organization is alone when none of so many proposals before was another's.

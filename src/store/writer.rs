@@ -43,7 +43,6 @@ pub struct Writer {
     /// What became known in this transaction: whether it has effects to send to other files.
     sending: Option<bool>,
     begun: bool,
-    used: u64,
     /// Not used since idle ones were last looked for.
     idle: bool,
     _counted: Counted,
@@ -78,6 +77,7 @@ pub struct Writers {
     open: BTreeMap<FileId, Writer>,
     /// Those with a transaction.
     begun: usize,
+    /// Transactions begun so far.
     clock: u64,
     open_max: usize,
 }
@@ -101,7 +101,6 @@ impl Writers {
         file: FileId,
         create: Option<(u64, &WrappedKey)>,
     ) -> Result<Option<&mut Writer>, Fault> {
-        self.clock += 1;
         let writer = match self.open.entry(file) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(place) => {
@@ -112,17 +111,17 @@ impl Writers {
                 place.insert(Writer::open(store, file)?)
             }
         };
-        writer.used = self.clock;
         writer.idle = false;
         if !writer.begun {
             writer.execute("BEGIN IMMEDIATE")?;
             writer.begun = true;
             self.begun += 1;
+            self.clock += 1;
         }
         Ok(Some(writer))
     }
 
-    /// Commits every begun transaction, then closes the files least used.
+    /// Commits every begun transaction, then closes files that are too many.
     pub fn commit(&mut self, store: &Store) -> Result<(), Fault> {
         let mut damaged = Vec::new();
         for (file, writer) in self.open.iter_mut().filter(|(_, writer)| writer.begun) {
@@ -190,11 +189,13 @@ impl Writers {
         self.begun = 0;
     }
 
+    /// Any of them goes: were it the one least used, then a few files more than stay open, written in turns, would all
+    /// be opened and closed each time.
     fn shrink(&mut self) {
         while self.open.len() > self.open_max {
-            let oldest = self.open.iter().min_by_key(|(_, writer)| writer.used).map(|(file, _)| *file);
-            let Some(oldest) = oldest else { return };
-            self.open.remove(&oldest);
+            let any = usize::try_from(self.clock).unwrap_or_default() % self.open.len();
+            let Some(file) = self.open.keys().nth(any).copied() else { return };
+            self.open.remove(&file);
         }
     }
 }
@@ -239,7 +240,6 @@ impl Writer {
             passed: Vec::new(),
             sending: None,
             begun: false,
-            used: 0,
             idle: false,
             _counted: Counted::among(&store.writing),
         })
