@@ -128,4 +128,51 @@ mod tests {
         let number = rusqlite::version_number();
         assert!(number >= 3_051_003, "{}", version());
     }
+
+    /// `cargo test --release -p threatflow-sqlite what_it_costs -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    #[allow(clippy::print_stdout)]
+    fn what_it_costs_to_encrypt() {
+        const ROUNDS: u32 = 10;
+        const COMMITS: u32 = 500;
+        let folder = tempfile::tempdir().unwrap();
+        let filled = |name: &str, key: Option<[u8; KEY_BYTES]>| {
+            let path = folder.path().join(name);
+            let file = match key {
+                Some(key) => open(&path, &key, Access::Write).unwrap(),
+                None => Connection::open(&path).unwrap(),
+            };
+            file.pragma_update(None, "journal_mode", "wal").unwrap();
+            file.pragma_update(None, "synchronous", "NORMAL").unwrap();
+            file.execute_batch("CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT UNIQUE, c BLOB) STRICT")
+                .unwrap();
+            file
+        };
+        let files = [filled("plain.db", None), filled("sealed.db", Some([7; KEY_BYTES]))];
+        let mut taken = [std::time::Duration::ZERO; 2];
+        for round in 0..ROUNDS {
+            for (file, taken) in files.iter().zip(&mut taken) {
+                let began = std::time::Instant::now();
+                for commit in 0..COMMITS {
+                    let mut insert = file.prepare_cached("INSERT INTO t (b, c) VALUES (?1, ?2)").unwrap();
+                    file.execute_batch("BEGIN").unwrap();
+                    for row in 0..16_u32 {
+                        let id = u64::from(round * COMMITS * 16 + commit * 16 + row);
+                        insert
+                            .execute((
+                                format!("{:016x}", id.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+                                [1_u8; 600].as_slice(),
+                            ))
+                            .unwrap();
+                    }
+                    file.execute_batch("COMMIT").unwrap();
+                }
+                file.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+                *taken += began.elapsed();
+            }
+        }
+        let ratio = taken[1].as_secs_f64() / taken[0].as_secs_f64();
+        println!("plain {:?}, sealed {:?}: {ratio:.2} times", taken[0], taken[1]);
+    }
 }

@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 
 use crate::kernel::OrgId;
 
-/// Proposals of one organization that may be under way at a time while others propose too. More fill batches better, but each
-/// in 8 ms. One that is alone has all turns, since large batches cost least.
+/// Proposals of one organization that may be under way at a time while others propose too. More fill batches better
+/// and make those others wait longer: of 32 a quiet one's p99 was twice as long as of 8 (measured). One that is alone
+/// has all turns, since large batches cost least.
 const OF_ONE: usize = 8;
 /// Proposals of all organizations that may be under way at a time.
 const OF_ALL: usize = 256;

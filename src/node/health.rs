@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -31,6 +32,9 @@ use crate::{
 
 /// A node that has committed entries left to apply, but no more than this, is current.
 const BEHIND_MAX: u64 = 1_000;
+/// Elections that a leader may be silent for: a new one would have been heard long before.
+const SILENCE_ELECTIONS: u32 = 10;
+const SILENCE_MIN: Duration = Duration::from_secs(3);
 
 /// Who reaches a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +57,18 @@ pub(super) struct Health {
     cluster: Cluster,
     traffic: Arc<Traffic>,
     draining: AtomicBool,
+    /// A leader that was not heard for so long is not known any more.
+    silence: Duration,
     /// Whether this node has once applied everything that was acknowledged before it started.
     current: AtomicBool,
 }
 
 impl Health {
     /// The health of a node that has just started.
-    pub(super) fn new(cluster: Cluster, traffic: Arc<Traffic>) -> Arc<Self> {
-        let health = Arc::new(Self { cluster, traffic, draining: false.into(), current: false.into() });
+    pub(super) fn new(cluster: Cluster, traffic: Arc<Traffic>, election: Duration) -> Arc<Self> {
+        let silence = (election * SILENCE_ELECTIONS).max(SILENCE_MIN);
+        let (draining, current) = (false.into(), false.into());
+        let health = Arc::new(Self { cluster, traffic, draining, silence, current });
         tokio::spawn(Arc::clone(&health).catch_up());
         health
     }
@@ -96,11 +104,13 @@ impl Health {
         let leadership = *self.cluster.leadership().borrow();
         let status = self.cluster.replica().status();
         let behind = status.commit_index.saturating_sub(status.applied_index) > BEHIND_MAX;
+        // A follower that is cut off cannot elect anybody else, so it keeps the last leader it knew.
+        let known = leadership != Leadership::NoLeader && self.cluster.replica().staleness() < self.silence;
         let check = |good: bool, wrong: &'static str| if good { Ok(()) } else { Err(wrong) };
         let mut checks = vec![
             ("running", check(status.role != "halted", "this node met a fault")),
             ("serving", check(!self.draining.load(Ordering::Relaxed), "this node is stopping")),
-            ("leader_known", check(leadership != Leadership::NoLeader, "no leader is known")),
+            ("leader_known", check(known, "no leader is known")),
             (
                 "sound",
                 check(

@@ -111,7 +111,7 @@ impl Parts {
         management: Option<TcpListener>,
         state: State,
     ) -> Self {
-        let health = Health::new(state.cluster.clone(), Arc::clone(&state.traffic));
+        let health = Health::new(state.cluster.clone(), Arc::clone(&state.traffic), config.election);
         let probes = health.router(Audience::of(listening));
         let server = Server::start(listener, probes.merge(router(state)), config);
         let management =

@@ -168,6 +168,8 @@ fn a_node_that_is_alone_tells_its_status_without_a_login() {
     let silent_for =
         || demo.caller(2).get("/readyz?verbose").json["staleness_ms"].as_u64().unwrap_or(u64::MAX);
     await_condition("node 3 to miss its leader", Duration::from_secs(30), || silent_for() >= 2_000);
+    let unready = || demo.caller(2).get("/readyz").status == 503;
+    await_condition("node 3 to be unready without a leader", Duration::from_secs(30), unready);
     let shown = told();
     assert!(shown.contains(", heard of ") && !shown.contains(" ms ago"), "{shown}");
     let row = shown.lines().find(|line| line.starts_with("3 ")).unwrap();

@@ -122,7 +122,12 @@ fn a_vote_that_is_not_fsynced_is_found() {
 
 #[test]
 fn a_node_that_forgot_its_vote_does_not_start_where_the_record_beside_the_log_tells() {
-    found(Planted::UnsyncedVoteTold, 50, &["nobody_halts"]);
+    // Where the power cut takes the record too, the vote counts twice and `votes_stand` finds that.
+    let refused = |seed| {
+        let verdict = run(seed, Planted::UnsyncedVoteTold, false).verdict;
+        verdict.is_some_and(|verdict| verdict.invariant == "nobody_halts")
+    };
+    assert!((1..=100).any(refused), "no node with a lost vote was refused in 100 seeds");
 }
 
 #[test]
