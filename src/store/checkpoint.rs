@@ -72,3 +72,77 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        kernel::{Millis, OrgId},
+        store::{Keyring, LEVEL, Writers},
+    };
+
+    fn file(number: u128) -> FileId {
+        OrgId(Uuid::from_u128(number))
+    }
+
+    /// One entry for each of `files`, in one batch.
+    fn write(store: &Store, mark: u64, files: impl Iterator<Item = FileId>) {
+        store.write_share(0, |store, writers: &mut Writers| {
+            for file in files {
+                let key = store.keyring().mint(file).unwrap();
+                let writer = writers.begin(store, file, Some((mark, &key))).unwrap().unwrap();
+                writer.raise(file, LEVEL).unwrap();
+                writer.advance(mark, Millis(1));
+            }
+            writers.commit(store).unwrap();
+        });
+    }
+
+    fn store(open_max: usize) -> (tempfile::TempDir, Store) {
+        let place = tempfile::tempdir().unwrap();
+        let keyring = Arc::new(Keyring::from_raw(vec![1; 32]).unwrap());
+        let store = Store::open(place.path(), keyring).unwrap().in_shares(1, open_max);
+        (place, store)
+    }
+
+    #[test]
+    fn a_file_that_nobody_writes_to_is_closed_and_leaves_no_log() {
+        let (_place, store) = store(8);
+        let log = |number| store.path(file(number)).with_extension("db-wal").exists();
+        write(&store, 1, [file(1), file(2)].into_iter());
+        store.checkpoint().unwrap();
+        store.close_idle().unwrap();
+        assert_eq!(store.open_connections(), 2, "both were written since the last look");
+        write(&store, 2, std::iter::once(file(2)));
+        store.close_idle().unwrap();
+        assert_eq!((store.open_connections(), log(1), log(2)), (1, false, true));
+        // What is not durable yet keeps its log until the next checkpoint.
+        store.close_idle().unwrap();
+        assert_eq!((store.open_connections(), log(2)), (0, true));
+        store.checkpoint().unwrap();
+        assert!(!log(2));
+    }
+
+    #[test]
+    fn more_files_than_may_stay_open_are_written_to_in_turns_and_most_stay_open() {
+        let (_place, store) = store(20);
+        write(&store, 1, (1..=22).map(file));
+        assert_eq!(store.open_connections(), 20);
+        let mut opened = 0;
+        for mark in 2..=100 {
+            for number in 1..=22 {
+                let open = store.write_share(0, |_, writers| writers.is_open(file(number)));
+                opened += usize::from(!open);
+                write(&store, mark, std::iter::once(file(number)));
+            }
+        }
+        assert!(opened < 99 * 22 / 2, "{opened} of {} writes opened a file", 99 * 22);
+        store.checkpoint().unwrap();
+        assert!((1..=22).all(|number| store.mark(file(number)) == 100));
+    }
+}

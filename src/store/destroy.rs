@@ -127,7 +127,10 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         fill(&open(place.path()));
         fs::remove_file(place.path().join(file_name(FILE)).with_extension("key")).unwrap();
-        let read = open(place.path()).read(FILE, |_| Ok(()));
-        assert!(read.unwrap_err().to_string().contains("key file is missing"));
+        let store = open(place.path());
+        let said = |fault: Fault| fault.to_string();
+        assert!(said(store.read(FILE, |_| Ok(())).unwrap_err()).contains("key file is missing"));
+        // Nor does it look as if there were no such organization to write to.
+        assert!(said(store.seal_entry(FILE, None, b"x").unwrap_err()).contains("key file is missing"));
     }
 }

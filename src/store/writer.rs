@@ -183,6 +183,11 @@ impl Writers {
         closed
     }
 
+    #[cfg(test)]
+    pub(super) fn is_open(&self, file: FileId) -> bool {
+        self.open.contains_key(&file)
+    }
+
     /// Closes every file; what was not committed is taken back.
     pub(super) fn close_all(&mut self) {
         self.open.clear();
