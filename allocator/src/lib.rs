@@ -1,6 +1,7 @@
 //! Takes memory for the whole process: for us, and for SQLite, which calls `malloc`.
 //!
-//! Mimalloc instead of the C library's: a write costs a tenth less processor time (measured, `docs/figures.md`).
+//! Mimalloc instead of the C library's, which took a ninth of the processor time of a write (by profile,
+//! `docs/decisions/0017-what-a-write-costs.md`).
 //! Whatever links this crate takes it from there.
 
 use std::ffi::{c_int, c_long};

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 pub(crate) struct Freshness(Mutex<State>);
 
 struct State {
+    /// The leader was last heard then.
+    heard: Instant,
     /// The state was complete then.
     complete: Instant,
     /// It will have been complete at this moment once this index is visible.
@@ -23,16 +25,24 @@ struct State {
 impl Freshness {
     /// Of a node that has heard nothing yet: as old as its start.
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State { complete: Instant::now(), awaited: None }))
+        let now = Instant::now();
+        Self(Mutex::new(State { heard: now, complete: now, awaited: None }))
     }
 
     /// The leader said at `at` that the log is committed up to `committed`; `visible` is what readers see here.
     pub(crate) fn heard(&self, at: Instant, committed: u64, visible: u64) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.heard = at;
         state.advance(visible);
         // What is awaited already comes first: under load the newest word is never reached.
         state.awaited.get_or_insert((committed, at));
         state.advance(visible);
+    }
+
+    /// How long no leader was heard at `now`; what it said may not be visible yet.
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        now.saturating_duration_since(state.heard)
     }
 
     /// The most that the state can be behind at `now`.
@@ -66,5 +76,8 @@ mod tests {
         assert_eq!(freshness.age(at(13), 8), Duration::from_secs(3), "7 is visible, 9 is not yet");
         freshness.heard(at(14), 9, 9);
         assert_eq!(freshness.age(at(15), 9), Duration::from_secs(1));
+        freshness.heard(at(20), 99, 9);
+        assert!(freshness.age(at(21), 9) > Duration::from_secs(5), "99 is not visible yet");
+        assert_eq!(freshness.silence(at(21)), Duration::from_secs(1), "but the leader was heard");
     }
 }

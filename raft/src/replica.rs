@@ -277,16 +277,27 @@ impl Replica {
 
     /// The most that what readers see here can be behind what is acknowledged anywhere.
     pub fn staleness(&self) -> Duration {
-        let core = &self.core;
-        if !core.leads() {
-            return core.freshness.age(Instant::now(), self.applied_index());
-        }
         // Nobody else can have led, and so acknowledged anything, before a quorum last answered this leader.
-        let metrics = core.metrics();
-        if metrics.membership_config.voter_ids().count() == 1 {
-            return Duration::ZERO;
+        let core = &self.core;
+        self.unanswered().unwrap_or_else(|| core.freshness.age(Instant::now(), self.applied_index()))
+    }
+
+    /// How long this node has not heard of a leader; of a leader, how long no quorum has answered it.
+    pub fn silence(&self) -> Duration {
+        self.unanswered().unwrap_or_else(|| self.core.freshness.silence(Instant::now()))
+    }
+
+    /// Since a quorum answered this node, if it leads.
+    fn unanswered(&self) -> Option<Duration> {
+        if !self.core.leads() {
+            return None;
         }
-        metrics.last_quorum_acked.map_or(Duration::MAX, |at| openraft::async_runtime::Instant::elapsed(&*at))
+        let metrics = self.core.metrics();
+        if metrics.membership_config.voter_ids().count() == 1 {
+            return Some(Duration::ZERO);
+        }
+        let acked = metrics.last_quorum_acked;
+        Some(acked.map_or(Duration::MAX, |at| openraft::async_runtime::Instant::elapsed(&*at)))
     }
 
     /// Who leads, and every change of it.

@@ -105,7 +105,7 @@ impl Health {
         let status = self.cluster.replica().status();
         let behind = status.commit_index.saturating_sub(status.applied_index) > BEHIND_MAX;
         // A follower that is cut off cannot elect anybody else, so it keeps the last leader it knew.
-        let known = leadership != Leadership::NoLeader && self.cluster.replica().staleness() < self.silence;
+        let known = leadership != Leadership::NoLeader && self.cluster.replica().silence() < self.silence;
         let check = |good: bool, wrong: &'static str| if good { Ok(()) } else { Err(wrong) };
         let mut checks = vec![
             ("running", check(status.role != "halted", "this node met a fault")),

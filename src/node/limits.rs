@@ -28,7 +28,21 @@ fn take_descriptors() -> u64 {
 
 /// How many files may stay open for writing.
 pub(super) fn write_connections() -> usize {
-    let connections = (take_descriptors().saturating_sub(OTHERS) / EACH)
-        .clamp(WRITE_CONNECTIONS_MIN, WRITE_CONNECTIONS_MAX);
+    of(take_descriptors())
+}
+
+fn of(descriptors: u64) -> usize {
+    let connections =
+        (descriptors.saturating_sub(OTHERS) / EACH).clamp(WRITE_CONNECTIONS_MIN, WRITE_CONNECTIONS_MAX);
     usize::try_from(connections).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of;
+
+    #[test]
+    fn files_take_what_is_left_of_few_descriptors_and_no_more_than_they_need_of_many() {
+        assert_eq!([100, 1_024, 65_536].map(of), [32, 224, 1_024]);
+    }
 }

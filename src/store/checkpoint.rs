@@ -25,12 +25,8 @@ impl Store {
         if dirty.is_empty() {
             return Ok(());
         }
-        // Destroyed since it was written: nothing is left to make durable.
-        for file in dirty.iter().filter(|file| self.exists(**file)) {
-            match self.checkpoint_file(*file) {
-                Err(fault) if !self.skips_from_here(*file, &fault)? => return Err(fault),
-                _ => {}
-            }
+        for file in dirty {
+            self.checkpoint_sound(file)?;
         }
         sync_folder(&self.root.join("tenants"))?;
         sync_folder(&self.root)?;
@@ -44,17 +40,24 @@ impl Store {
             let closed = lock(writers).close_idle();
             for file in closed {
                 let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-                // What is dirty is closed by the next checkpoint.
-                if !self.exists(file) || lock(&self.dirty).contains(&file) {
-                    continue;
-                }
-                match self.checkpoint_file(file) {
-                    Err(fault) if !self.skips_from_here(file, &fault)? => return Err(fault),
-                    _ => {}
+                // The log of what is dirty goes with the next checkpoint.
+                if !lock(&self.dirty).contains(&file) {
+                    self.checkpoint_sound(file)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Unless it was destroyed since it was written: then nothing is left to do. One that is damaged is set aside.
+    fn checkpoint_sound(&self, file: FileId) -> Result<(), Fault> {
+        if !self.exists(file) {
+            return Ok(());
+        }
+        match self.checkpoint_file(file) {
+            Err(fault) if !self.skips_from_here(file, &fault)? => Err(fault),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn checkpoint_file(&self, file: FileId) -> Result<(), Fault> {

@@ -1,6 +1,6 @@
 //! Opens one file the way it must be opened.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use rusqlite::{Connection, config::DbConfig};
 use sqlite::Access;
@@ -20,10 +20,9 @@ pub(super) fn for_apply(path: &Path, key: &[u8; 32]) -> Result<Connection, Fault
     })
 }
 
-/// Opens `path` for the checkpointer, which runs no statement of a command: what would tune those has it read the
-/// schema, a sixth of the work when a thousand files changed.
+/// Opens `path` for the checkpointer, which writes but runs no statement of a command.
 pub(super) fn for_checkpoint(path: &Path, key: &[u8; 32]) -> Result<Connection, Fault> {
-    open(path, key, Access::Write, |connection| connection.busy_timeout(BUSY))
+    open(path, key, Access::Write, tune)
 }
 
 /// Opens an existing file for queries.
@@ -48,9 +47,6 @@ fn open(
         .map_err(|error| Fault::new(format!("open {}", path.display()), error))
 }
 
-/// How long one connection waits for another's lock.
-const BUSY: Duration = Duration::from_secs(5);
-
 /// NORMAL: no fsync per commit, but checkpoints sync the WAL before and the file after, so that a power
 /// cut leaves every file readable at some watermark above the last checkpoint.
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
@@ -61,7 +57,7 @@ fn tune(connection: &Connection) -> rusqlite::Result<()> {
     // One plan a statement, whatever is bound to it. Without this a statement whose plan could depend on a value is
     // prepared anew at each execution: a tenth of all processor time of a write (measured).
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
