@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use crate::{
     app::{commands, routes},
     cluster::{Envelope, Outcome},
-    features::{audit, identity, intel},
+    features::{audit, intel, sessions},
     node::NodeConfig,
     store::SealedEntry,
     web::{Problem, Route},
@@ -51,8 +51,8 @@ pub fn bundle(data: &[u8]) {
 /// The body and the query of every route; the text of an access token.
 pub fn fields(data: &[u8]) {
     static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(routes::listed);
-    static TOKENS: LazyLock<identity::Tokens> =
-        LazyLock::new(|| identity::Tokens::new(&identity::mint_signing_key().unwrap()).unwrap());
+    static TOKENS: LazyLock<sessions::Tokens> =
+        LazyLock::new(|| sessions::Tokens::new(&sessions::mint_signing_key().unwrap()).unwrap());
     let (query, body) = match data.iter().position(|byte| *byte == b'\n') {
         Some(at) => (&data[..at], &data[at + 1..]),
         None => (data, data),

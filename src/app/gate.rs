@@ -4,10 +4,10 @@ use crate::{
     cluster::Cluster,
     features::{
         access::{self, Standing},
-        identity::Recogniser,
         quotas::calls::CallMeter,
+        sessions::Recogniser,
     },
-    kernel::{Actor, OrgId, Permission},
+    kernel::{Actor, OrgId, Origin, Permission},
     web::{Admitted, Caller, Credentials, Cx, Gate, Later, Problem, now},
 };
 
@@ -64,10 +64,10 @@ impl AppGate {
         Ok(organization)
     }
 
-    async fn recognise(&self, credentials: &Credentials) -> Result<Caller, Problem> {
+    async fn recognise(&self, credentials: &Credentials, origin: &Origin) -> Result<Caller, Problem> {
         match &credentials.bearer {
             None => Ok(Caller::anonymous()),
-            Some(token) => self.recogniser.recognise(token).await,
+            Some(token) => self.recogniser.recognise(token, origin).await,
         }
     }
 
@@ -80,8 +80,12 @@ impl AppGate {
 }
 
 impl Gate for AppGate {
-    fn recognise<'a>(&'a self, credentials: &'a Credentials) -> Later<'a, Result<Caller, Problem>> {
-        Box::pin(self.recognise(credentials))
+    fn recognise<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+        origin: &'a Origin,
+    ) -> Later<'a, Result<Caller, Problem>> {
+        Box::pin(self.recognise(credentials, origin))
     }
 
     fn admit<'a>(&'a self, caller: &'a Caller) -> Later<'a, Result<Admitted, Problem>> {

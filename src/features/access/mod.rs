@@ -1,6 +1,7 @@
 //! Access: who may do what in an organization.
 //!
-//! Owns the table `access_grants`; reads roles from `identity_users` of the same file. Other slices call
+//! Owns the table `access_grants`; reads roles from `identity_users` and open sessions from
+//! `sessions_open` of the same file. Other slices call
 //! [`require`] through the dispatcher, and [`Standing`] for early refusals at the edge.
 //!
 //! What always holds: the final decision is made in apply, from rows of the command's own file. An actor
@@ -15,4 +16,4 @@ mod queries;
 
 pub use commands::{grant, require};
 pub use model::Standing;
-pub use queries::{organization_named, organization_of_domain, standing};
+pub use queries::{organization_named, organization_of_domain, role_of, standing};
