@@ -10,7 +10,9 @@ use crate::{
     features::{
         audit, identity,
         identity::PasswordPool,
-        intel, keys, login, membership, organizations,
+        intel, keys,
+        login::{self, Desk, Throttle},
+        membership, organizations,
         quotas::{self, calls::CallMeter},
         sessions::{self, Recogniser, Tokens},
     },
@@ -31,31 +33,37 @@ pub struct State {
     recogniser: Recogniser,
     passwords: PasswordPool,
     tokens: Arc<Tokens>,
+    throttle: Throttle,
 }
 
 impl State {
     /// The state of a node that is about to serve.
-    pub fn new(cluster: Cluster, tokens: Tokens) -> Self {
+    pub fn new(cluster: Cluster, tokens: Tokens, passwords: PasswordPool) -> Self {
         let tokens = Arc::new(tokens);
         let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&tokens));
         let meter = CallMeter::new(cluster.clone());
         let traffic = Arc::default();
-        Self { cluster, meter, traffic, recogniser, passwords: PasswordPool::default(), tokens }
+        Self { cluster, meter, traffic, recogniser, passwords, tokens, throttle: Throttle::default() }
     }
 }
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
     let key = sessions::mint_signing_key().and_then(|key| Tokens::new(&key));
-    key.map(|tokens| routes(&PasswordPool::default(), &Arc::new(tokens))).unwrap_or_default()
+    let desk = |tokens| Desk {
+        pool: PasswordPool::default(),
+        tokens: Arc::new(tokens),
+        throttle: Throttle::default(),
+    };
+    key.map(|tokens| routes(&desk(tokens))).unwrap_or_default()
 }
 
 /// Every route, by slice.
-fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
+fn routes(desk: &Desk) -> Vec<Route> {
     let mut routes = [
-        login::http::routes(passwords, tokens),
-        identity::http::routes(passwords),
-        organizations::http::routes(passwords),
+        login::http::routes(desk),
+        identity::http::routes(&desk.pool),
+        organizations::http::routes(&desk.pool),
         quotas::http::routes(),
         intel::http::routes(),
         audit::http::routes(),
@@ -84,7 +92,8 @@ fn rehearsal() -> Route {
 
 /// The server of every route.
 pub fn router(state: State) -> Router {
-    let routes = routes(&state.passwords, &state.tokens);
+    let desk = Desk { pool: state.passwords, tokens: state.tokens, throttle: state.throttle };
+    let routes = routes(&desk);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
     web::router(Arc::new(Frame { cluster: state.cluster, gate, traffic: state.traffic }), routes)
 }

@@ -27,6 +27,7 @@ use crate::{
     },
     cluster::{Cluster, Unanswered, View},
     features::{
+        identity::PasswordPool,
         membership::{self, jobs::CleanUp},
         sessions::Tokens,
     },
@@ -75,7 +76,7 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
                 return Ok(());
             }
         };
-        let state = State::new(cluster.clone(), tokens);
+        let state = State::new(cluster.clone(), tokens, PasswordPool::new(config.password_cost));
         let jobs = app::spawn(&state, sent_from, clean_up(&config));
         let parts = Parts::serve(&config, (listener, listening), management, state);
         announce(&config, &folder, &url);

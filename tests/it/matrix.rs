@@ -12,8 +12,18 @@ const NOWHERE: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// Routes without `{org}` that a stranger may still not use on another organization: they answer for the
 /// caller's own. Everything else must be in the matrix.
-const OWN: &[&str] =
-    &["logIn", "whoAmI", "createOrganization", "listOrganizations", "listAuditLogs", "getAuditLog"];
+const OWN: &[&str] = &[
+    "logIn",
+    "whoAmI",
+    "updateMe",
+    "changePassword",
+    "acceptInvitation",
+    "choosePassword",
+    "createOrganization",
+    "listOrganizations",
+    "listAuditLogs",
+    "getAuditLog",
+];
 /// Routes of the installation: they know no organization.
 const INSTALLATION: &[&str] = &[
     "createJoinToken",
@@ -31,6 +41,7 @@ const INSTALLATION: &[&str] = &[
     "rotateCertificates",
     "getLevel",
     "raiseLevel",
+    "recover",
 ];
 
 fn body_for(operation: &str) -> &'static str {
@@ -39,6 +50,8 @@ fn body_for(operation: &str) -> &'static str {
         "eraseOrganization" => r#"{"slug":"victim"}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
+        "inviteUser" => r#"{"email":"x@y.test"}"#,
+        "nameBreakGlass" => r#"{"users":[]}"#,
         "importBundle" => {
             r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":[]}"#
         }
