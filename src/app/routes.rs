@@ -11,7 +11,7 @@ use crate::{
         audit, identity,
         identity::PasswordPool,
         intel, keys,
-        login::{self, Desk, Throttle},
+        login::{self, Desk},
         membership, organizations,
         quotas::{self, calls::CallMeter},
         sessions::{self, Recogniser, Tokens},
@@ -31,30 +31,23 @@ pub struct State {
     /// What is asked and how it is answered.
     pub traffic: Arc<Traffic>,
     recogniser: Recogniser,
-    passwords: PasswordPool,
-    tokens: Arc<Tokens>,
-    throttle: Throttle,
+    desk: Desk,
 }
 
 impl State {
     /// The state of a node that is about to serve.
-    pub fn new(cluster: Cluster, tokens: Tokens, passwords: PasswordPool) -> Self {
-        let tokens = Arc::new(tokens);
-        let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&tokens));
+    pub fn new(cluster: Cluster, desk: Desk) -> Self {
+        let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&desk.tokens));
         let meter = CallMeter::new(cluster.clone());
         let traffic = Arc::default();
-        Self { cluster, meter, traffic, recogniser, passwords, tokens, throttle: Throttle::default() }
+        Self { cluster, meter, traffic, recogniser, desk }
     }
 }
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
     let key = sessions::mint_signing_key().and_then(|key| Tokens::new(&key));
-    let desk = |tokens| Desk {
-        pool: PasswordPool::default(),
-        tokens: Arc::new(tokens),
-        throttle: Throttle::default(),
-    };
+    let desk = |tokens| Desk::new(tokens, PasswordPool::default(), None);
     key.map(|tokens| routes(&desk(tokens))).unwrap_or_default()
 }
 
@@ -92,8 +85,7 @@ fn rehearsal() -> Route {
 
 /// The server of every route.
 pub fn router(state: State) -> Router {
-    let desk = Desk { pool: state.passwords, tokens: state.tokens, throttle: state.throttle };
-    let routes = routes(&desk);
+    let routes = routes(&state.desk);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
     web::router(Arc::new(Frame { cluster: state.cluster, gate, traffic: state.traffic }), routes)
 }

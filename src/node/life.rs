@@ -28,6 +28,7 @@ use crate::{
     cluster::{Cluster, Unanswered, View},
     features::{
         identity::PasswordPool,
+        login::Desk,
         membership::{self, jobs::CleanUp},
         sessions::Tokens,
     },
@@ -76,7 +77,10 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
                 return Ok(());
             }
         };
-        let state = State::new(cluster.clone(), tokens, PasswordPool::new(config.password_cost));
+        let state = State::new(
+            cluster.clone(),
+            Desk::new(tokens, PasswordPool::new(config.password_cost), config.dns_server),
+        );
         let jobs = app::spawn(&state, sent_from, clean_up(&config));
         let parts = Parts::serve(&config, (listener, listening), management, state);
         announce(&config, &folder, &url);
