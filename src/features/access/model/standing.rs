@@ -1,6 +1,6 @@
 //! Where an actor stands towards one organization.
 
-use crate::kernel::{Permission, Refusal, Role};
+use crate::kernel::{Permission, PermissionSet, Role};
 
 /// Where an actor stands towards one organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,41 +17,44 @@ pub enum Standing {
     Stranger,
 }
 
+/// What an ancestor's administrators may do: run the organization, not read its content, nor give rights to it.
+const OVERSEES: PermissionSet = PermissionSet::of(&[
+    Permission::Anyone,
+    Permission::OrganizationRead,
+    Permission::OrganizationUpdate,
+    Permission::SettingsRead,
+    Permission::SettingsUpdate,
+    Permission::UsageReport,
+]);
+
+/// What a platform administrator may do in an organization: operate it, and read none of its content.
+const OPERATES: PermissionSet = OVERSEES.with(PermissionSet::of(&[Permission::OrganizationPlan]));
+
 impl Standing {
     /// Whether the actor may know that the organization exists.
     pub fn sees(self) -> bool {
         self != Self::Stranger
     }
 
-    /// Allows, or refuses: not found to strangers, permission denied to others.
-    pub fn require(self, permission: Permission) -> Result<(), Refusal> {
-        let (allowed, role) = match self {
-            Self::System => (true, "system"),
-            Self::Member(role) => (role.holds(permission), role.name()),
-            Self::Operator => (operates(permission), Role::PlatformAdmin.name()),
-            Self::Overseer => (oversees(permission), "parent_admin"),
-            Self::Stranger if permission == Permission::Anyone => (true, ""),
-            Self::Stranger => return Err(Refusal::NotFound),
-        };
-        if allowed {
-            return Ok(());
+    /// What such an actor can ever be allowed: no rule of an organization reaches beyond.
+    pub fn floor(self) -> PermissionSet {
+        match self {
+            Self::System | Self::Stranger => PermissionSet::NONE,
+            Self::Member(Role::PlatformAdmin) => Role::PlatformAdmin.always_holds(),
+            Self::Member(_) => PermissionSet::GRANTABLE.with(PermissionSet::of(&[Permission::Anyone])),
+            Self::Overseer => OVERSEES,
+            Self::Operator => OPERATES,
         }
-        Err(Refusal::PermissionDenied { required: permission.name().to_owned(), role: role.to_owned() })
     }
-}
 
-/// What a platform administrator may do in an organization: operate it, and read none of its content.
-fn operates(permission: Permission) -> bool {
-    oversees(permission) || permission == Permission::OrganizationPlan
-}
-
-/// What an ancestor's administrators may do: run the organization, not read its content.
-fn oversees(permission: Permission) -> bool {
-    matches!(
-        permission,
-        Permission::Anyone
-            | Permission::OrganizationRead
-            | Permission::OrganizationUpdate
-            | Permission::UsageReport
-    )
+    /// A word for it: the member's role, or what stands in its place.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Member(role) => role.name(),
+            Self::Overseer => "parent_admin",
+            Self::Operator => Role::PlatformAdmin.name(),
+            Self::Stranger => "",
+        }
+    }
 }
