@@ -21,7 +21,7 @@ use super::routes::State;
 use crate::{
     cluster::{Cluster, PruneReplies, Ticket, Unanswered},
     features::{
-        keys,
+        access, keys,
         membership::{self, jobs::CleanUp},
         quotas,
     },
@@ -195,6 +195,7 @@ async fn bury(cluster: Cluster, rule: CleanUp) {
 async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
     if !file.is_system() {
         quotas::jobs::measure(cluster, file).await?;
+        access::jobs::forget_expired(cluster, file).await?;
     }
     let before = now().plus(-DAY_MS);
     let ticket = Ticket::system(RequestId(uuid::Uuid::now_v7()));

@@ -1,0 +1,14 @@
+//! Reading roles, groups, grants and policies, and compiling what one actor may do.
+
+mod compile;
+mod places;
+mod rows;
+
+pub use compile::compiled;
+pub(super) use compile::{compiled_for, is_plainly_allowed, reach};
+pub use places::{organization_named, organization_of_domain};
+pub(super) use rows::{
+    Stored, any_expired, concerns_group, count, grant, grants_of, group, groups_of, holding, holdings_of,
+    is_name_taken, list_grants, list_groups, list_holdings, list_members, list_roles, list_users, mentions,
+    policies_name, role, user_exists,
+};
