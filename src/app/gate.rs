@@ -3,11 +3,11 @@
 use crate::{
     cluster::Cluster,
     features::{
-        access::{self, Standing},
+        access::{self, Circumstances, Compiled, Standing},
         identity::Recogniser,
         quotas::calls::CallMeter,
     },
-    kernel::{Actor, OrgId, Permission},
+    kernel::{Actor, Attributes, OrgId, Permission},
     web::{Admitted, Caller, Credentials, Cx, Gate, Later, Problem, now},
 };
 
@@ -38,29 +38,30 @@ impl AppGate {
         found.flatten().ok_or_else(Problem::not_found)
     }
 
-    /// Where the caller stands, as far as the edge knows. Its own role came with it; a file is read only
-    /// for organizations other than its own.
-    async fn standing(&self, cx: &Cx, organization: OrgId) -> Result<Standing, Problem> {
+    /// What the caller may do, as far as the edge knows.
+    async fn rights(&self, cx: &Cx, organization: OrgId) -> Result<Compiled, Problem> {
         let actor = cx.caller.actor.clone();
-        match actor {
-            Actor::User { organization: home, role, .. } if home == organization => {
-                return Ok(Standing::Member(role));
-            }
-            Actor::Platform { .. }
-                if !organization.is_system() && self.cluster.store().exists(organization) =>
-            {
-                return Ok(Standing::Operator);
-            }
-            _ => {}
+        if matches!(actor, Actor::Platform { .. })
+            && !organization.is_system()
+            && self.cluster.store().exists(organization)
+        {
+            return Ok(Compiled::fixed(Standing::Operator));
         }
-        let read = move |tx: &rusqlite::Connection| access::standing(tx, organization, &actor);
+        let read = move |tx: &rusqlite::Connection| access::compiled(tx, organization, &actor);
         let found = self.cluster.read(&cx.view, organization, read).await?;
-        Ok(found.unwrap_or(Standing::Stranger))
+        Ok(found.unwrap_or_else(|| Compiled::fixed(Standing::Stranger)))
     }
 
-    async fn locate(&self, cx: &Cx, name: &str, needs: Permission) -> Result<OrgId, Problem> {
+    async fn locate(
+        &self,
+        cx: &Cx,
+        name: &str,
+        needs: Permission,
+        thing: &Attributes,
+    ) -> Result<OrgId, Problem> {
         let organization = self.find(cx, name).await?;
-        self.standing(cx, organization).await?.require(needs)?;
+        let how = Circumstances { at: cx.now, ..Circumstances::default() };
+        self.rights(cx, organization).await?.require(needs, thing, &how)?;
         Ok(organization)
     }
 
@@ -93,7 +94,8 @@ impl Gate for AppGate {
         cx: &'a Cx,
         name: &'a str,
         needs: Permission,
+        thing: &'a Attributes,
     ) -> Later<'a, Result<OrgId, Problem>> {
-        Box::pin(self.locate(cx, name, needs))
+        Box::pin(self.locate(cx, name, needs, thing))
     }
 }

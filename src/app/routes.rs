@@ -8,7 +8,7 @@ use super::gate::AppGate;
 use crate::{
     cluster::{Cluster, Rehearse},
     features::{
-        audit, identity,
+        access, audit, identity,
         identity::{PasswordPool, Recogniser, Tokens},
         intel, keys, membership, organizations,
         quotas::{self, calls::CallMeter},
@@ -53,6 +53,7 @@ pub fn listed() -> Vec<Route> {
 fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
     let mut routes = [
         identity::http::routes(passwords, tokens),
+        access::http::routes(),
         organizations::http::routes(passwords),
         quotas::http::routes(),
         intel::http::routes(),

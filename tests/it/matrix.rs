@@ -16,6 +16,7 @@ const OWN: &[&str] =
     &["logIn", "whoAmI", "createOrganization", "listOrganizations", "listAuditLogs", "getAuditLog"];
 /// Routes of the installation: they know no organization.
 const INSTALLATION: &[&str] = &[
+    "getAccessMatrix",
     "createJoinToken",
     "getCluster",
     "getDigests",
@@ -36,6 +37,11 @@ const INSTALLATION: &[&str] = &[
 fn body_for(operation: &str) -> &'static str {
     match operation {
         "reportUsage" => r#"{"resource":"max_feeds","amount":1}"#,
+        "createRole" | "updateRole" | "createGroup" | "updateGroup" => r#"{"name":"x"}"#,
+        "giveRole" => r#"{"subject":"everyone"}"#,
+        "createGrant" | "updateGrant" => r#"{"effect":"allow","subject":"everyone","permissions":["*:*"]}"#,
+        "checkAccess" => r#"{"permission":"read:case"}"#,
+        "simulateAccess" => r#"{"grant":{"effect":"deny","subject":"everyone","permissions":["*:*"]}}"#,
         "eraseOrganization" => r#"{"slug":"victim"}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
@@ -48,7 +54,8 @@ fn body_for(operation: &str) -> &'static str {
 
 fn paths(route: &Route, org: &str) -> Vec<String> {
     let fill = |(version, path): &(Version, &str)| {
-        let path = path.replace("{org}", org).replace("{id}", NOWHERE);
+        let path = path.replace("{org}", org).replace("{id}", NOWHERE).replace("{user}", NOWHERE);
+        let path = path.replace("{subject}", &format!("user:{NOWHERE}"));
         format!("{}{path}", version.prefix())
     };
     route.paths.iter().map(fill).collect()
