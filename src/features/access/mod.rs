@@ -24,4 +24,6 @@ pub use commands::{
     TakeRole, forget_user, oversee, require, require_for, require_may_give_role,
 };
 pub use model::{Circumstances, Compiled, Standing};
-pub use queries::{compiled, organization_named, organization_of_domain};
+pub use queries::{
+    Collaborators, Columns, Filter, compiled, filter, organization_named, organization_of_domain,
+};

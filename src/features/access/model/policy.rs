@@ -21,6 +21,11 @@ impl Bound {
         PolicyVerdict::default()
     }
 
+    /// Whether any of them is about it.
+    pub fn concern(&self, _: Permission) -> bool {
+        false
+    }
+
     /// Whether one of them can forbid it.
     pub fn may_forbid(&self, _: Permission) -> bool {
         false

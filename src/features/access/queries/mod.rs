@@ -1,11 +1,13 @@
 //! Reading roles, groups, grants and policies, and compiling what one actor may do.
 
 mod compile;
+mod filter;
 mod places;
 mod rows;
 
 pub use compile::compiled;
 pub(super) use compile::{compiled_for, is_plainly_allowed, reach};
+pub use filter::{Collaborators, Columns, Filter, filter};
 pub use places::{organization_named, organization_of_domain};
 pub(super) use rows::{
     Stored, any_expired, concerns_group, count, grant, grants_of, group, groups_of, holding, holdings_of,

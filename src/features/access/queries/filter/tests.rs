@@ -1,0 +1,205 @@
+//! The filter agrees with the engine on every row: random rules, random rows, brute force.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+use rusqlite::{Connection, params_from_iter};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Collaborators, Columns, Filter, filter};
+use crate::{
+    features::access::model::{Circumstances, Compiled, Given, Grant, Standing, Verdict},
+    kernel::{Attributes, Field, GrantId, GroupId, Level, Millis, Permission, Role, UserId},
+};
+
+/// Cases: a set of rules, asked about every row.
+const CASES: u64 = 10_000;
+const ROWS: usize = 24;
+const AT: i64 = 1_795_429_800_000;
+const FIELDS: &[(Field, &str)] =
+    &[(Field::Tlp, "t.tlp"), (Field::Severity, "t.severity"), (Field::Classification, "t.classification")];
+const COLUMNS: Columns<'_> = Columns {
+    id: "t.id",
+    owner: Some("t.owner"),
+    assignee: Some("t.assignee"),
+    collaborators: Some(Collaborators { table: "people", thing: "thing", user: "person", level: "level" }),
+    fields: FIELDS,
+};
+
+/// A generator of its own (xorshift64*): the same cases on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % sides
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.roll(of.len())]
+    }
+}
+
+fn user(number: usize) -> UserId {
+    UserId(Uuid::from_u128(1 + number as u128))
+}
+
+fn group(number: usize) -> GroupId {
+    GroupId(Uuid::from_u128(50 + number as u128))
+}
+
+/// A thing, whole.
+fn thing(dice: &mut Dice, number: usize) -> Attributes {
+    let mut thing = Attributes::whole().named(format!("t{number}"));
+    let somebody = |dice: &mut Dice| (dice.roll(3) > 0).then(|| user(dice.roll(3)));
+    thing.owner = somebody(dice);
+    thing.assignee = somebody(dice);
+    for number in 0..3 {
+        if dice.roll(3) == 0 {
+            thing.collaborators.push((user(number), dice.one(Level::ALL)));
+        }
+    }
+    for (field, _) in FIELDS {
+        if dice.roll(4) > 0 {
+            thing = thing.field(*field, dice.one(&["red", "amber", "green"]));
+        }
+    }
+    thing
+}
+
+fn condition(dice: &mut Dice, depth: usize) -> Value {
+    let sides = if depth == 0 { 11 } else { 14 };
+    match dice.roll(sides) {
+        0 => json!({ "owner": true }),
+        1 => json!({ "assignee": true }),
+        2 => json!({ "collaborator": [dice.one(&["viewer", "collaborator", "owner"])] }),
+        3 => {
+            json!({ "field": dice.one(&["tlp", "severity", "classification"]), "in": [dice.one(&["red", "amber"]), "green"] })
+        }
+        4 => json!({ "field": dice.one(&["format", "tlp"]), "in": ["red"] }),
+        5 => json!({ "mfa": true }),
+        6 => json!({ "ip_in": ["10.0.0.0/8"] }),
+        7 => json!({ "group": group(dice.roll(2)) }),
+        8 => json!({ "auth_age_max_seconds": 60 }),
+        9 => json!({ "time": { "from": "08:00", "to": dice.one(&["10:00", "18:00"]) } }),
+        10 => json!({ "read_only": true }),
+        11 => json!({ "not": condition(dice, depth - 1) }),
+        12 => json!({ "all": [condition(dice, depth - 1), condition(dice, depth - 1)] }),
+        _ => json!({ "any": [condition(dice, depth - 1), condition(dice, depth - 1)] }),
+    }
+}
+
+fn grant(dice: &mut Dice, number: usize) -> Grant {
+    let mut body = json!({
+        "id": GrantId(Uuid::from_u128(100 + number as u128)),
+        "effect": dice.one(&["allow", "allow", "deny"]),
+        "subject": "everyone",
+        "permissions": [dice.one(&["*:case", "delete:case", "*:*", "read:note"])],
+    });
+    if dice.roll(3) == 0 {
+        body["resource"] = json!(format!("t{}", dice.roll(ROWS)));
+    }
+    if dice.roll(3) > 0 {
+        body["condition"] = condition(dice, 2);
+    }
+    if dice.roll(5) == 0 {
+        body["expires"] = json!(AT + dice.one(&[-1, 0, 1]));
+    }
+    serde_json::from_value(body).unwrap()
+}
+
+fn circumstances(dice: &mut Dice) -> Circumstances {
+    Circumstances {
+        at: Millis(AT),
+        ip: dice.one(&[None, "10.1.1.1".parse().ok(), "192.0.2.1".parse().ok()]),
+        mfa: dice.one(&[None, Some(true), Some(false)]),
+        authenticated: dice.one(&[None, Some(Millis(AT - 1000)), Some(Millis(AT - 100_000))]),
+    }
+}
+
+fn table(things: &[Attributes]) -> Connection {
+    let tx = Connection::open_in_memory().unwrap();
+    tx.execute_batch(
+        "CREATE TABLE things (id TEXT PRIMARY KEY, owner TEXT, assignee TEXT, tlp TEXT, severity TEXT, classification TEXT);
+         CREATE TABLE people (thing TEXT, person TEXT, level TEXT);",
+    )
+    .unwrap();
+    for thing in things {
+        let id = thing.id.clone().unwrap();
+        let text = |user: Option<UserId>| user.map(|user| user.to_string());
+        let field = |field| thing.value(field).map(str::to_owned);
+        let row = (
+            &id,
+            text(thing.owner),
+            text(thing.assignee),
+            field(Field::Tlp),
+            field(Field::Severity),
+            field(Field::Classification),
+        );
+        tx.execute("INSERT INTO things VALUES (?1, ?2, ?3, ?4, ?5, ?6)", row).unwrap();
+        for (person, level) in &thing.collaborators {
+            let row = (&id, person.to_string(), level.name());
+            tx.execute("INSERT INTO people VALUES (?1, ?2, ?3)", row).unwrap();
+        }
+    }
+    tx
+}
+
+fn selected(tx: &Connection, filter: &Filter) -> Vec<String> {
+    let sql = format!("SELECT t.id FROM things t WHERE {} ORDER BY t.id", filter.sql);
+    let mut statement = tx.prepare(&sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+    let rows = statement.query_map(params_from_iter(&filter.params), |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn the_filter_selects_the_rows_that_the_engine_allows_in_every_one_of_ten_thousand_cases() {
+    let mut dice = Dice(0x5EED_0001);
+    let (mut some, mut things, mut tx) = (0, Vec::new(), Connection::open_in_memory().unwrap());
+    for case in 0..CASES {
+        if case % 200 == 0 {
+            things = (0..ROWS).map(|number| thing(&mut dice, number)).collect();
+            tx = table(&things);
+        }
+        let count = dice.roll(6);
+        let grants = (0..count).map(|number| grant(&mut dice, number)).collect();
+        let groups = if dice.roll(2) == 0 { vec![group(0)] } else { Vec::new() };
+        let given = Given { grants, groups, ..Given::default() };
+        let role = dice.one(&[Role::Analyst, Role::SeniorAnalyst, Role::TeamLead, Role::Admin]);
+        let rights = Compiled::member(user(0), role, &given);
+        let permission = dice.one(&[Permission::CaseRead, Permission::CaseDelete, Permission::NoteUpdate]);
+        let how = circumstances(&mut dice);
+
+        let filter = filter(&rights, permission, &COLUMNS, &how, 1);
+
+        let mut allowed: Vec<String> = things
+            .iter()
+            .filter(|thing| rights.decide(permission, thing, &how).verdict == Verdict::Allowed)
+            .map(|thing| thing.id.clone().unwrap())
+            .collect();
+        allowed.sort();
+        assert!(filter.precise);
+        assert_eq!(selected(&tx, &filter), allowed, "case {case}: {filter:?} of {given:?}");
+        some += usize::from(!allowed.is_empty() && allowed.len() < things.len());
+    }
+    assert!(some > 1_000, "only {some} cases select some rows and not others");
+}
+
+#[test]
+fn who_is_no_member_sees_all_or_nothing() {
+    let how = Circumstances::default();
+    let of = |standing| filter(&Compiled::fixed(standing), Permission::CaseRead, &COLUMNS, &how, 1).sql;
+    assert_eq!(of(Standing::System), "1");
+    for standing in [Standing::Overseer, Standing::Operator, Standing::Stranger] {
+        assert_eq!(of(standing), "0");
+    }
+}
+
+#[test]
+fn parameters_are_numbered_behind_those_of_the_list() {
+    let rights = Compiled::member(user(0), Role::Analyst, &Given::default());
+    let filter = filter(&rights, Permission::NoteUpdate, &COLUMNS, &Circumstances::default(), 4);
+    assert_eq!(filter.sql, "t.owner IS ?4");
+    assert_eq!(filter.params.len(), 1);
+}
