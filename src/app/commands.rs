@@ -36,6 +36,8 @@ pub const COMMANDS: &[Entry] = &[
     entry::<access::SetMember>(),
     entry::<access::SaveGrant>(),
     entry::<access::DeleteGrant>(),
+    entry::<access::SavePolicy>(),
+    entry::<access::DeletePolicy>(),
     entry::<access::ForgetExpired>(),
     entry::<quotas::ReportUsage>(),
     entry::<quotas::MeasureStorage>(),

@@ -1,5 +1,7 @@
 //! Problems: RFC 9457 bodies, built in one table.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -19,7 +21,7 @@ pub struct Problem {
     /// What went wrong here, and what would be right.
     pub detail: String,
     /// Typed extras.
-    pub extras: Map<String, Value>,
+    pub extras: BTreeMap<String, Value>,
     /// Seconds after which to try again.
     pub retry_after: Option<u64>,
     /// Whether the answer is a remembered one.
@@ -30,7 +32,7 @@ impl Problem {
     /// A problem without extras.
     pub fn new(status: u16, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status, code, title, detail, extras: Map::new(), retry_after: None, replayed: false }
+        Self { status, code, title, detail, extras: BTreeMap::new(), retry_after: None, replayed: false }
     }
 
     /// Adds a typed extra.

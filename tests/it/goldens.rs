@@ -40,6 +40,8 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<access::SetMember>(),
         known::<access::SaveGrant>(),
         known::<access::DeleteGrant>(),
+        known::<access::SavePolicy>(),
+        known::<access::DeletePolicy>(),
         known::<access::ForgetExpired>(),
         known::<quotas::ReportUsage>(),
         known::<quotas::MeasureStorage>(),

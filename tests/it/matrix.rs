@@ -39,6 +39,7 @@ fn body_for(operation: &str) -> &'static str {
         "reportUsage" => r#"{"resource":"max_feeds","amount":1}"#,
         "createRole" | "updateRole" | "createGroup" | "updateGroup" => r#"{"name":"x"}"#,
         "giveRole" => r#"{"subject":"everyone"}"#,
+        "createPolicy" | "updatePolicy" => r#"{"name":"x","text":"forbid (principal, action, resource);"}"#,
         "createGrant" | "updateGrant" => r#"{"effect":"allow","subject":"everyone","permissions":["*:*"]}"#,
         "checkAccess" => r#"{"permission":"read:case"}"#,
         "simulateAccess" => r#"{"grant":{"effect":"deny","subject":"everyone","permissions":["*:*"]}}"#,

@@ -20,8 +20,9 @@ pub mod model;
 mod queries;
 
 pub use commands::{
-    DeleteGrant, DeleteGroup, DeleteRole, ForgetExpired, GiveRole, SaveGrant, SaveGroup, SaveRole, SetMember,
-    TakeRole, forget_user, oversee, require, require_for, require_may_give_role,
+    DeleteGrant, DeleteGroup, DeletePolicy, DeleteRole, ForgetExpired, GiveRole, SaveGrant, SaveGroup,
+    SavePolicy, SaveRole, SetMember, TakeRole, forget_user, oversee, require, require_for,
+    require_may_give_role,
 };
 pub use model::{Circumstances, Compiled, Standing};
 pub use queries::{

@@ -5,6 +5,7 @@ mod body;
 mod grants;
 mod groups;
 mod matrix;
+mod policies;
 mod review;
 mod roles;
 mod simulate;
@@ -22,6 +23,7 @@ pub fn routes() -> Vec<Route> {
         roles::routes(),
         groups::routes(),
         grants::routes(),
+        policies::routes(),
         ask::routes(),
         vec![simulate::route(), review::route()],
     ]

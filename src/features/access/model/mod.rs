@@ -17,7 +17,9 @@ pub use compiled::{
 };
 pub use condition::{Circumstances, Condition, DEPTH_MAX, Holder, PARTS_MAX, Truth, VALUES_MAX};
 pub use network::Network;
-pub use policy::{Bound, PolicyVerdict};
+pub use policy::{
+    Bound, FLAWED, POLICIES_MAX, Policies, Policy, PolicyVerdict, SLICE_MAX, TEXT_BYTES_MAX, scope,
+};
 pub use rule::{
     CustomRole, Effect, GRANTS_MAX, GROUPS_MAX, Given, Grant, Group, Holding, Patterns, ROLES_MAX, RULES_MAX,
     RoleRef, RoleRule, Subject,

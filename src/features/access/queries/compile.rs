@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::rows;
+use super::{policies::policies, rows};
 use crate::{
-    features::access::model::{Compiled, Given, RoleRef, Standing, Subject},
+    features::access::model::{Bound, Compiled, Given, RoleRef, Standing, Subject},
     kernel::{Actor, Fault, Millis, OrgId, Permission, PermissionSet, Role, RoleId, UserId},
 };
 
@@ -61,7 +61,11 @@ pub(in crate::features::access) fn compiled_for(
         Some(Member { role, .. }) if organization.is_system() => {
             Compiled::member(user, role, &Given::default())
         }
-        Some(Member { role, .. }) => Compiled::member(user, role, &given(tx, user, role)?),
+        Some(Member { role, has_rules }) => {
+            let given = given(tx, user, role)?;
+            let rights = Compiled::member(user, role, &given);
+            if has_rules { rights.with_policies(bound(tx, user, role, &given)?) } else { rights }
+        }
     })
 }
 
@@ -81,6 +85,16 @@ fn member(tx: &Connection, organization: OrgId, user: UserId) -> Result<Option<M
     let row: Option<(String, bool)> =
         tx.prepare_cached(sql)?.query_row([user.to_string()], read).optional()?;
     Ok(row.and_then(|(role, has_rules)| Some(Member { role: role.parse().ok()?, has_rules })))
+}
+
+/// The organization's policies as they meet one user, with all its roles.
+fn bound(tx: &Connection, user: UserId, role: Role, given: &Given) -> Result<Option<Bound>, Fault> {
+    let Some(policies) = policies(tx)? else { return Ok(None) };
+    let own = role.lineage().map(|role| (RoleRef::BuiltIn(role), None));
+    let inherited = given.inherited.iter().map(|(role, until)| (RoleRef::BuiltIn(*role), *until));
+    let custom = given.roles.iter().map(|(role, until)| (RoleRef::Custom(role.id), *until));
+    let bound = Bound::new(policies, user, &given.groups, own.chain(inherited).chain(custom));
+    bound.map(Some).ok_or_else(|| Fault::found("the schema of policies does not know its own types"))
 }
 
 fn overseer(tx: &Connection, organization: OrgId, home: OrgId) -> Result<Standing, Fault> {

@@ -3,6 +3,7 @@
 mod compile;
 mod filter;
 mod places;
+mod policies;
 mod rows;
 
 pub use compile::compiled;
@@ -10,7 +11,7 @@ pub(super) use compile::{compiled_for, is_plainly_allowed, reach};
 pub use filter::{Collaborators, Columns, Filter, filter};
 pub use places::{organization_named, organization_of_domain};
 pub(super) use rows::{
-    Stored, any_expired, concerns_group, count, grant, grants_of, group, groups_of, holding, holdings_of,
-    is_name_taken, list_grants, list_groups, list_holdings, list_members, list_roles, list_users, mentions,
-    policies_name, role, user_exists,
+    Stored, all_policies, any_expired, concerns_group, count, grant, grants_of, group, groups_of, holding,
+    holdings_of, is_name_taken, list_grants, list_groups, list_holdings, list_members, list_policies,
+    list_roles, list_users, mentions, policies_name, policy, role, user_exists,
 };

@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    features::access::model::{CustomRole, Grant, Group, Holding, Subject},
-    kernel::{Fault, GrantId, GroupId, Millis, Page, RoleId, UserId, Window},
+    features::access::model::{CustomRole, Grant, Group, Holding, Policy, Subject},
+    kernel::{Fault, GrantId, GroupId, Millis, Page, PolicyId, RoleId, UserId, Window},
 };
 
 /// A row's body with its version.
@@ -77,6 +77,19 @@ pub(in crate::features::access) fn list_groups(tx: &Connection, window: &Window)
 
 pub(in crate::features::access) fn list_grants(tx: &Connection, window: &Window) -> Many<Grant> {
     page(tx, GRANTS, window, |grant: &Grant| grant.id.to_string())
+}
+
+pub(in crate::features::access) fn policy(tx: &Connection, id: PolicyId) -> One<Policy> {
+    one(tx, POLICY, &id.to_string())
+}
+
+pub(in crate::features::access) fn list_policies(tx: &Connection, window: &Window) -> Many<Policy> {
+    page(tx, POLICIES, window, |policy: &Policy| policy.id.to_string())
+}
+
+/// Every policy, by id.
+pub(in crate::features::access) fn all_policies(tx: &Connection) -> Result<Vec<Stored<Policy>>, Fault> {
+    many(tx, POLICIES, ("", u32::MAX))
 }
 
 /// Users of a group.
@@ -237,6 +250,9 @@ const GROUPS: &str =
     "SELECT body, version, created_ms, updated_ms FROM access_groups WHERE id > ?1 ORDER BY id LIMIT ?2";
 const GRANTS: &str =
     "SELECT body, version, created_ms, updated_ms FROM access_grants WHERE id > ?1 ORDER BY id LIMIT ?2";
+const POLICY: &str = "SELECT body, version, created_ms, updated_ms FROM access_policies WHERE id = ?1";
+const POLICIES: &str =
+    "SELECT body, version, created_ms, updated_ms FROM access_policies WHERE id > ?1 ORDER BY id LIMIT ?2";
 const GRANTS_OF: &str =
     "SELECT body, version, created_ms, updated_ms FROM access_grants WHERE subject = ?1 ORDER BY id";
 const GRANTS_NAMING: &str =

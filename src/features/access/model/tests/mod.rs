@@ -3,6 +3,7 @@
 
 mod conditions;
 mod decisions;
+mod policies;
 
 use serde_json::{Value, json};
 use uuid::Uuid;

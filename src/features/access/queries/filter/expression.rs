@@ -96,7 +96,7 @@ impl Part {
 
 fn write_value(value: &str, to: &mut Filter, first: usize) {
     let number = first.saturating_add(to.params.len());
-    to.sql.push_str(&format!("?{number}"));
+    to.sql.extend(["?", &number.to_string()]);
     to.params.push(Value::Text(value.to_owned()));
 }
 
