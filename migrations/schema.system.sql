@@ -20,15 +20,6 @@ CREATE TABLE audit_personal (
     personal BLOB NOT NULL
 ) STRICT;
 
-CREATE TABLE identity_sessions (
-    id         TEXT PRIMARY KEY,
-    user_id    TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
-    created_ms INTEGER NOT NULL,
-    expires_ms INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE INDEX identity_sessions_by_expiry ON identity_sessions (expires_ms);
-
 CREATE TABLE identity_users (
     id            TEXT PRIMARY KEY,
     email         TEXT NOT NULL UNIQUE,
@@ -94,6 +85,15 @@ CREATE TABLE organizations_registry (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX organizations_registry_by_parent ON organizations_registry (parent, id);
+
+CREATE TABLE sessions_open (
+    id         TEXT PRIMARY KEY,
+    user_id    TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX sessions_open_by_expiry ON sessions_open (expires_ms);
 
 CREATE TABLE spine_outbox (
     id       TEXT PRIMARY KEY,

@@ -87,15 +87,6 @@ CREATE TABLE audit_personal (
     personal BLOB NOT NULL
 ) STRICT;
 
-CREATE TABLE identity_sessions (
-    id         TEXT PRIMARY KEY,
-    user_id    TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
-    created_ms INTEGER NOT NULL,
-    expires_ms INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE INDEX identity_sessions_by_expiry ON identity_sessions (expires_ms);
-
 CREATE TABLE identity_users (
     id            TEXT PRIMARY KEY,
     email         TEXT NOT NULL UNIQUE,
@@ -179,6 +170,15 @@ CREATE TABLE quotas_usage (
     warned   INTEGER NOT NULL DEFAULT 0, -- highest threshold already raised in this period: 0, 80, 90, 100
     PRIMARY KEY (resource, period)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sessions_open (
+    id         TEXT PRIMARY KEY,
+    user_id    TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX sessions_open_by_expiry ON sessions_open (expires_ms);
 
 CREATE TABLE spine_outbox (
     id       TEXT PRIMARY KEY,

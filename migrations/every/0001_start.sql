@@ -60,11 +60,11 @@ CREATE TABLE identity_users (
     version       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE identity_sessions (
+CREATE TABLE sessions_open (
     id         TEXT PRIMARY KEY,
     user_id    TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
     created_ms INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX identity_sessions_by_expiry ON identity_sessions (expires_ms);
+CREATE INDEX sessions_open_by_expiry ON sessions_open (expires_ms);

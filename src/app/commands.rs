@@ -4,7 +4,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     cluster::{Apply, Command, ForgetSent, Kind, PruneReplies, RaiseFile, Rehearse, Trail},
-    features::{access, identity, intel, keys, membership, organizations, quotas},
+    features::{access, identity, intel, keys, login, membership, organizations, quotas},
     kernel::Fault,
     store::Stop,
 };
@@ -54,8 +54,8 @@ pub const COMMANDS: &[Entry] = &[
     entry::<organizations::Destroy>(),
     entry::<organizations::Orphan>(),
     entry::<identity::CreateUser>(),
-    entry::<identity::OpenSession>(),
-    entry::<identity::RefuseLogin>(),
+    entry::<login::OpenSession>(),
+    entry::<login::RefuseLogin>(),
     entry::<intel::BeginImport>(),
     entry::<intel::ImportChunk>(),
     entry::<intel::StopImport>(),

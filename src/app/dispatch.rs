@@ -28,6 +28,8 @@ pub struct Dispatched {
     destroyed: bool,
     /// A data key that the file is to have from now on, and its number.
     next_key: Option<(u32, WrappedKey)>,
+    /// Who may do what has changed.
+    touches_access: bool,
 }
 
 impl Dispatched {
@@ -116,6 +118,9 @@ fn dispatch_to(
     if let Some(level) = raised {
         writer.raise(file, level)?;
     }
+    if dispatched.touches_access {
+        writer.touch_access(index);
+    }
     writer.advance(index, at);
     Ok(dispatched)
 }
@@ -182,7 +187,8 @@ fn apply(
         salt: &salt,
     };
     let level = writer.state().level;
-    let mut cx = Apply::new(tx, at, envelope.organization, &envelope.actor, envelope.request, level);
+    let by = (&envelope.actor, &envelope.origin);
+    let mut cx = Apply::new(tx, at, envelope.organization, by, envelope.request, level);
     writer.savepoint()?;
     let verdict = if command.since > level {
         Err(Refusal::LevelTooLow { needed: command.since, level }.into())
@@ -194,12 +200,13 @@ fn apply(
         left = Left::default();
     }
     let (destroyed, next_key, raised) = (left.destroyed, left.next_key.take(), left.raised);
+    let touches_access = left.touches_access;
     let sends = !left.sent.is_empty();
     let outcome = settle(writer, &attempt, command.trail, verdict, left)?;
     let done = answered(outcome)?;
     remember(tx, at, envelope.request, &envelope.fingerprint, &done.reply)?;
     let sent_from = sends.then_some(envelope.organization);
-    Ok((Dispatched { sent_from, destroyed, next_key, ..done }, raised))
+    Ok((Dispatched { sent_from, destroyed, next_key, touches_access, ..done }, raised))
 }
 
 /// Keeps what was written, or takes it back; either way the attempt is on the trail.

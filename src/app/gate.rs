@@ -3,11 +3,11 @@
 use crate::{
     cluster::Cluster,
     features::{
-        access::{self, Circumstances, Compiled, Standing},
-        identity::Recogniser,
+        access::{self, Compiled, Recall, Standing},
         quotas::calls::CallMeter,
+        sessions::Recogniser,
     },
-    kernel::{Actor, Attributes, OrgId, Permission},
+    kernel::{Actor, Attributes, OrgId, Origin, Permission},
     web::{Admitted, Caller, Credentials, Cx, Gate, Later, Problem, now},
 };
 
@@ -16,11 +16,13 @@ pub(super) struct AppGate {
     cluster: Cluster,
     recogniser: Recogniser,
     meter: CallMeter,
+    recall: Recall,
 }
 
 impl AppGate {
     pub(super) fn new(cluster: Cluster, recogniser: Recogniser, meter: CallMeter) -> Self {
-        Self { cluster, recogniser, meter }
+        let recall = Recall::new(cluster.clone());
+        Self { cluster, recogniser, meter, recall }
     }
 
     async fn find(&self, cx: &Cx, name: &str) -> Result<OrgId, Problem> {
@@ -38,20 +40,6 @@ impl AppGate {
         found.flatten().ok_or_else(Problem::not_found)
     }
 
-    /// What the caller may do, as far as the edge knows.
-    async fn rights(&self, cx: &Cx, organization: OrgId) -> Result<Compiled, Problem> {
-        let actor = cx.caller.actor.clone();
-        if matches!(actor, Actor::Platform { .. })
-            && !organization.is_system()
-            && self.cluster.store().exists(organization)
-        {
-            return Ok(Compiled::fixed(Standing::Operator));
-        }
-        let read = move |tx: &rusqlite::Connection| access::compiled(tx, organization, &actor);
-        let found = self.cluster.read(&cx.view, organization, read).await?;
-        Ok(found.unwrap_or_else(|| Compiled::fixed(Standing::Stranger)))
-    }
-
     async fn locate(
         &self,
         cx: &Cx,
@@ -60,15 +48,29 @@ impl AppGate {
         thing: &Attributes,
     ) -> Result<OrgId, Problem> {
         let organization = self.find(cx, name).await?;
-        let how = Circumstances { at: cx.now, ..Circumstances::default() };
-        self.rights(cx, organization).await?.require(needs, thing, &how)?;
+        let how = access::circumstances_of(&cx.ticket.origin, cx.now);
+        let actor = &cx.caller.actor;
+        if matches!(actor, Actor::Platform { .. })
+            && !organization.is_system()
+            && self.cluster.store().exists(organization)
+        {
+            Compiled::fixed(Standing::Operator).require(needs, thing, &how)?;
+            return Ok(organization);
+        }
+        let remembered = self.recall.remembered(organization, actor);
+        if remembered.is_some_and(|rights| rights.require(needs, thing, &how).is_ok()) {
+            return Ok(organization);
+        }
+        // A no is never answered from memory: what allows it may have been written a moment ago.
+        let rights = self.recall.look_up(&cx.view, organization, actor).await?;
+        rights.require(needs, thing, &how)?;
         Ok(organization)
     }
 
-    async fn recognise(&self, credentials: &Credentials) -> Result<Caller, Problem> {
+    async fn recognise(&self, credentials: &Credentials, origin: &Origin) -> Result<Caller, Problem> {
         match &credentials.bearer {
             None => Ok(Caller::anonymous()),
-            Some(token) => self.recogniser.recognise(token).await,
+            Some(token) => self.recogniser.recognise(token, origin).await,
         }
     }
 
@@ -81,8 +83,12 @@ impl AppGate {
 }
 
 impl Gate for AppGate {
-    fn recognise<'a>(&'a self, credentials: &'a Credentials) -> Later<'a, Result<Caller, Problem>> {
-        Box::pin(self.recognise(credentials))
+    fn recognise<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+        origin: &'a Origin,
+    ) -> Later<'a, Result<Caller, Problem>> {
+        Box::pin(self.recognise(credentials, origin))
     }
 
     fn admit<'a>(&'a self, caller: &'a Caller) -> Later<'a, Result<Admitted, Problem>> {

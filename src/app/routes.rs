@@ -9,9 +9,10 @@ use crate::{
     cluster::{Cluster, Rehearse},
     features::{
         access, audit, identity,
-        identity::{PasswordPool, Recogniser, Tokens},
-        intel, keys, membership, organizations,
+        identity::PasswordPool,
+        intel, keys, login, membership, organizations,
         quotas::{self, calls::CallMeter},
+        sessions::{self, Recogniser, Tokens},
     },
     kernel::{OrgId, Permission},
     store::REHEARSAL,
@@ -45,14 +46,15 @@ impl State {
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
-    let key = identity::mint_signing_key().and_then(|key| Tokens::new(&key));
+    let key = sessions::mint_signing_key().and_then(|key| Tokens::new(&key));
     key.map(|tokens| routes(&PasswordPool::default(), &Arc::new(tokens))).unwrap_or_default()
 }
 
 /// Every route, by slice.
 fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
     let mut routes = [
-        identity::http::routes(passwords, tokens),
+        login::http::routes(passwords, tokens),
+        identity::http::routes(passwords),
         access::http::routes(),
         organizations::http::routes(passwords),
         quotas::http::routes(),

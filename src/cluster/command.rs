@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Sent, envelope::derived_id};
 use crate::{
-    kernel::{Actor, Millis, OrgId, OutboxId, Permission, Refusal, RequestId},
+    kernel::{Actor, Millis, OrgId, Origin, OutboxId, Permission, Refusal, RequestId},
     store::{Stop, WrappedKey},
 };
 
@@ -92,6 +92,8 @@ pub struct Apply<'a> {
     pub organization: OrgId,
     /// Who it is done for.
     pub actor: &'a Actor,
+    /// Where it was asked from.
+    pub origin: &'a Origin,
     /// The proposal.
     pub request: RequestId,
     /// The level of the file: its schema, and the semantics to apply.
@@ -101,6 +103,7 @@ pub struct Apply<'a> {
     destroyed: bool,
     next_key: Option<(u32, WrappedKey)>,
     raised: Option<u32>,
+    touches_access: bool,
 }
 
 /// What a command leaves behind, beside what it wrote.
@@ -116,6 +119,8 @@ pub struct Left {
     pub next_key: Option<(u32, WrappedKey)>,
     /// The level to bring the file to, once the command is kept.
     pub raised: Option<u32>,
+    /// What was looked up about callers of this file is to be looked up again.
+    pub touches_access: bool,
 }
 
 impl<'a> Apply<'a> {
@@ -124,7 +129,7 @@ impl<'a> Apply<'a> {
         tx: &'a Connection,
         at: Millis,
         organization: OrgId,
-        actor: &'a Actor,
+        (actor, origin): (&'a Actor, &'a Origin),
         request: RequestId,
         level: u32,
     ) -> Self {
@@ -133,6 +138,7 @@ impl<'a> Apply<'a> {
             at,
             organization,
             actor,
+            origin,
             request,
             level,
             notes: Vec::new(),
@@ -140,6 +146,7 @@ impl<'a> Apply<'a> {
             destroyed: false,
             next_key: None,
             raised: None,
+            touches_access: false,
         }
     }
 
@@ -214,9 +221,15 @@ impl<'a> Apply<'a> {
         self.raised = Some(level);
     }
 
+    /// Says that who may do what has changed here: users, roles, grants, sessions. Every node then forgets what it
+    /// looked up about callers of this file, as soon as the change can be read there.
+    pub fn touch_access(&mut self) {
+        self.touches_access = true;
+    }
+
     /// Hands over what is left behind.
     pub fn finish(self) -> Left {
-        let Self { notes, sent, destroyed, next_key, raised, .. } = self;
-        Left { notes, sent, destroyed, next_key, raised }
+        let Self { notes, sent, destroyed, next_key, raised, touches_access, .. } = self;
+        Left { notes, sent, destroyed, next_key, raised, touches_access }
     }
 }

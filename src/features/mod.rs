@@ -9,6 +9,8 @@ pub mod audit;
 pub mod identity;
 pub mod intel;
 pub mod keys;
+pub mod login;
 pub mod membership;
 pub mod organizations;
 pub mod quotas;
+pub mod sessions;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{OrgId, Role, UserId};
+use super::{OrgId, Role, SessionId, UserId};
 
 /// Who a command is done for. Its permissions are decided in apply, from rows of the command's file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub enum Actor {
     Platform {
         /// The administrator's user in the system file.
         user: UserId,
+        /// The session it acts in: once that has ended, nothing is decided for it any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
     },
     /// A user of an organization.
     User {
@@ -25,6 +28,9 @@ pub enum Actor {
         user: UserId,
         /// The role at home, which counts only in files of *other* organizations that granted it.
         role: Role,
+        /// The session it acts in, at home: once that has ended, nothing is decided for it there any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
     },
 }
 
@@ -43,7 +49,15 @@ impl Actor {
     pub fn user(&self) -> Option<UserId> {
         match self {
             Self::System | Self::Anonymous => None,
-            Self::Platform { user } | Self::User { user, .. } => Some(*user),
+            Self::Platform { user, .. } | Self::User { user, .. } => Some(*user),
+        }
+    }
+
+    /// The session it acts in, if it is one that was logged in to.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::System | Self::Anonymous => None,
+            Self::Platform { session, .. } | Self::User { session, .. } => *session,
         }
     }
 }

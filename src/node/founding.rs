@@ -26,6 +26,7 @@ use crate::{
     features::{
         identity::{self, NewUser},
         membership::{self, Bootstrap},
+        sessions,
     },
     kernel::{Fault, OrgId, RequestId, Role, Secret, UserId, to_hex},
     store::{Keyring, LEVEL, Store, VERSION, since},
@@ -200,7 +201,7 @@ fn able(store: &Store) -> Result<(), Failure> {
 async fn first_entry(keyring: &Arc<Keyring>, password: Secret<String>) -> Result<Bootstrap, Failure> {
     let hashed = tokio::task::spawn_blocking(move || identity::hash_password(&password)).await;
     let hash = hashed.map_err(|error| Fault::new("hash the first password", error))??;
-    let signing = zeroize::Zeroizing::new(identity::mint_signing_key()?);
+    let signing = zeroize::Zeroizing::new(sessions::mint_signing_key()?);
     let sealed = keyring.seal(&membership::seal_context(SIGNING_KEY), &signing)?;
     let admin = NewUser {
         id: UserId(Uuid::now_v7()),

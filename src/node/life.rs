@@ -27,8 +27,8 @@ use crate::{
     },
     cluster::{Cluster, Unanswered, View},
     features::{
-        identity::Tokens,
         membership::{self, jobs::CleanUp},
+        sessions::Tokens,
     },
     kernel::{Fault, OrgId},
 };

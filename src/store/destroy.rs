@@ -21,6 +21,7 @@ impl Store {
         lock(&self.overgrown).remove(&file);
         lock(&self.keys).remove(&file);
         lock(&self.standings).forget(file);
+        self.epochs.touch(file, u64::MAX);
         lock(&self.rekeying).remove(&file);
         self.readers.close(file);
         remove(&self.root, file)?;

@@ -17,6 +17,7 @@ use super::{
     counters::Counters,
     destroy,
     durable::{read_if_present, write_secret},
+    epochs::{Epoch, Epochs},
     filekeys::{FileKeys, SealedEntry},
     keyring::{Keyring, WrappedKey},
     marks::Marks,
@@ -56,6 +57,7 @@ pub struct Store {
     pub(super) standings: Mutex<Standings>,
     pub(super) quarantine: Quarantine,
     pub(super) counters: Counters,
+    pub(super) epochs: Epochs,
     /// Those who wait for the exclusive gate: who holds it long makes room.
     pub(super) waiting_alone: AtomicUsize,
 }
@@ -92,6 +94,7 @@ impl Store {
             standings: Mutex::default(),
             quarantine: Quarantine::load(root)?,
             counters: Counters::default(),
+            epochs: Epochs::default(),
             waiting_alone: AtomicUsize::new(0),
             writing: Arc::default(),
             level: AtomicU32::new(0),
@@ -155,6 +158,11 @@ impl Store {
     /// Index of the last entry applied to `file`; 0 when it does not exist.
     pub fn mark(&self, file: FileId) -> u64 {
         lock(&self.marks).get(file).unwrap_or(0)
+    }
+
+    /// When who may do what in `file` changed last. Taken before reading, it says later whether what was read still holds.
+    pub fn epoch(&self, file: FileId) -> Epoch {
+        self.epochs.of(file)
     }
 
     /// Every file that exists, in order.

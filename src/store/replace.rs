@@ -42,6 +42,7 @@ impl Store {
         marks.set(copy.file, copy.mark);
         marks.set_sending(copy.file, true);
         drop(marks);
+        self.epochs.touch_all();
         lock(&self.standings).forget(copy.file);
         lock(&self.dirty).remove(&copy.file);
         lock(&self.overgrown).remove(&copy.file);

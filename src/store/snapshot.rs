@@ -125,6 +125,7 @@ impl Store {
         // A crash before this leaves sound files in quarantine, which are replaced once more.
         self.quarantine.replaced(replaced.into_iter())?;
         *lock(&self.marks) = Marks::load(&self.root)?;
+        self.epochs.touch_all();
         lock(&self.standings).forget_all();
         lock(&self.dirty).clear();
         lock(&self.overgrown).clear();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -30,8 +31,7 @@ pub struct Cx {
     pub if_match: Option<i64>,
     /// The time at the edge.
     pub now: Millis,
-    pub(super) content_type: Option<String>,
-    pub(super) prefer: Option<String>,
+    pub(super) headers: HeaderMap,
     pub(super) parameters: Vec<(String, String)>,
     pub(super) query: String,
     pub(super) frame: Arc<Frame>,
@@ -72,21 +72,48 @@ impl Cx {
     /// Whether the client prefers an answer before the work is done (RFC 7240).
     pub fn prefers_async(&self) -> bool {
         let wants = |preference: &str| preference.trim().eq_ignore_ascii_case("respond-async");
-        self.prefer.as_deref().is_some_and(|prefer| prefer.split([',', ';']).any(wants))
+        self.header("prefer").is_some_and(|prefer| prefer.split([',', ';']).any(wants))
+    }
+
+    /// The text of a header; none when it is absent or not text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        super::headers::text(&self.headers, name)
+    }
+
+    /// The fields of a form.
+    pub fn form(&self) -> Result<QueryFields, Problem> {
+        let media = self.media();
+        if !media.eq_ignore_ascii_case(FORM) {
+            return Err(unsupported(media, FORM));
+        }
+        let text =
+            std::str::from_utf8(&self.body).map_err(|_| Problem::malformed("the form is not UTF-8 text"))?;
+        Ok(QueryFields::parse(text))
+    }
+
+    fn media(&self) -> &str {
+        self.header("content-type").unwrap_or("").split(';').next().unwrap_or("").trim()
     }
 
     /// Refuses a body that does not say it is JSON.
     pub fn require_json(&self) -> Result<(), Problem> {
-        let media = self.content_type.as_deref().unwrap_or("").split(';').next().unwrap_or("").trim();
+        let media = self.media();
         if media.eq_ignore_ascii_case("application/json") || media.to_ascii_lowercase().ends_with("+json") {
             return Ok(());
         }
-        let detail = format!("the body is {media:?}; send `Content-Type: application/json`");
-        Err(Problem::new(415, "unsupported_media_type", "The media type is not supported", detail))
+        Err(unsupported(media, "application/json"))
     }
 
     /// A new id (UUIDv7), minted at the edge.
     pub fn mint_id(&self) -> Uuid {
         Uuid::now_v7()
     }
+}
+
+/// The media type of forms.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+
+fn unsupported(media: &str, wanted: &str) -> Problem {
+    let detail = format!("the body is {media:?}; send `Content-Type: {wanted}`");
+    Problem::new(415, "unsupported_media_type", "The media type is not supported", detail)
 }

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin};
 
 use super::{Cx, Problem};
-use crate::kernel::{Actor, Attributes, OrgId, Permission, SessionId};
+use crate::kernel::{Actor, Attributes, OrgId, Origin, Permission, SessionId};
 
 /// A future in a box, so that [`Gate`] can be a trait object.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,7 +53,11 @@ pub struct Admitted {
 /// What the slices tell the frame.
 pub trait Gate: Send + Sync + 'static {
     /// Recognises a caller; `unauthenticated` when the credentials are bad, anonymous when there are none.
-    fn recognise<'a>(&'a self, credentials: &'a Credentials) -> Later<'a, Result<Caller, Problem>>;
+    fn recognise<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+        origin: &'a Origin,
+    ) -> Later<'a, Result<Caller, Problem>>;
 
     /// Counts a call against its organization's rate, or answers 429.
     fn admit<'a>(&'a self, caller: &'a Caller) -> Later<'a, Result<Admitted, Problem>>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{Fields, Method, Needs, QueryFields, Reply, Route, Version, route::Takes};
+use super::{Fields, Method, Needs, QueryFields, Reply, Route, Version, cx::FORM, route::Takes};
 
 const MEDIA: &str = "application/json";
 
@@ -30,8 +30,8 @@ pub fn route(routes: &[Route]) -> Route {
 pub fn document(routes: &[Route], version: Version) -> Value {
     let mut paths = Map::new();
     for route in routes {
-        for (_, path) in route.paths.iter().filter(|(served, _)| *served == version) {
-            let path = paths.entry(format!("{}{path}", version.prefix())).or_insert_with(|| json!({}));
+        for (served, path) in route.paths.iter().filter(|(served, _)| listed(*served, version)) {
+            let path = paths.entry(format!("{}{path}", served.prefix())).or_insert_with(|| json!({}));
             if let Some(operations) = path.as_object_mut() {
                 operations.insert(route.method.name().to_lowercase(), operation(route, version));
             }
@@ -50,8 +50,13 @@ pub fn document(routes: &[Route], version: Version) -> Value {
     })
 }
 
+/// Whether the description of `version` lists a path: that of v2 lists those beside the versions too.
+fn listed(served: Version, version: Version) -> bool {
+    served == version || served == Version::Bare && version == Version::V2
+}
+
 fn operation(route: &Route, version: Version) -> Value {
-    let paths = route.paths.iter().filter(|(served, _)| *served == version);
+    let paths = route.paths.iter().filter(|(served, _)| listed(*served, version));
     let named = paths.flat_map(|(_, path)| path.split('/'));
     let named = named.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).map(in_path);
     let common = if route.method == Method::Get { READS } else { WRITES };
@@ -74,6 +79,15 @@ fn operation(route: &Route, version: Version) -> Value {
     let body = match &route.takes {
         Takes::Nothing => None,
         Takes::Fields(read) => Some(body_of(Fields::schema(version, |fields| read(fields)))),
+        Takes::Form(read) => {
+            let fields = QueryFields::parameters(&**read);
+            let named = fields.iter().filter_map(|field| {
+                Some((field.get("name")?.as_str()?.to_owned(), field.get("schema")?.clone()))
+            });
+            let properties: Map<String, Value> = named.collect();
+            let schema = json!({ "type": "object", "properties": properties });
+            Some(json!({ "required": true, "content": { FORM: { "schema": schema } } }))
+        }
         Takes::Json(what) => Some(json!({
             "required": true, "description": what, "content": { MEDIA: { "schema": { "type": "object" } } },
         })),

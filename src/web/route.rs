@@ -56,6 +56,8 @@ pub enum Takes {
     Fields(Reader<Fields>),
     /// JSON of another kind, in words.
     Json(&'static str),
+    /// A form (`application/x-www-form-urlencoded`), read by this.
+    Form(Reader<QueryFields>),
 }
 
 /// One route.
@@ -127,6 +129,21 @@ impl Route {
         }
     }
 
+    /// A route at a path that a standard fixes, beside the versions.
+    pub fn bare(
+        method: Method,
+        path: &'static str,
+        operation: &'static str,
+        summary: &'static str,
+        needs: Needs,
+        handler: impl Fn(Cx) -> Later<'static, Result<Reply, Problem>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            paths: vec![(Version::Bare, path)],
+            ..Self::v2(method, path, operation, summary, needs, handler)
+        }
+    }
+
     /// The same route in v1 as well.
     #[must_use]
     pub fn and_v1(mut self, path: &'static str) -> Self {
@@ -147,6 +164,15 @@ impl Route {
     #[must_use]
     pub fn takes_json(mut self, what: &'static str) -> Self {
         self.takes = Takes::Json(what);
+        self
+    }
+
+    /// Takes a form that `read` reads.
+    #[must_use]
+    pub fn takes_form<T>(mut self, read: impl Fn(&mut QueryFields) -> T + Send + Sync + 'static) -> Self {
+        self.takes = Takes::Form(Arc::new(move |form| {
+            read(form);
+        }));
         self
     }
 
@@ -174,6 +200,11 @@ impl Route {
                 let mut fields = Fields::parse(*version, body)?;
                 read(&mut fields);
                 fields.finish()?;
+            }
+            if let Takes::Form(read) = &self.takes {
+                let mut form = QueryFields::parse(&String::from_utf8_lossy(body));
+                read(&mut form);
+                form.finish()?;
             }
             let mut fields = QueryFields::parse(query);
             (self.asks)(&mut fields);

@@ -119,22 +119,22 @@ async fn handle(
     admitted: &mut Admitted,
 ) -> Result<(Reply, u32), Problem> {
     let (parts, body) = request.into_parts();
-    let caller = frame.gate.recognise(&headers::credentials(&parts.headers)).await?;
+    let origin = origin(&parts);
+    let caller = frame.gate.recognise(&headers::credentials(&parts.headers), &origin).await?;
     if route.needs == Needs::Caller && caller.home.is_none() {
         return Err(Problem::unauthenticated());
     }
     *admitted = frame.gate.admit(&caller).await?;
     let body = receive(body, &parts.headers, route.body_bytes_max).await?;
-    let ticket = ticket(&frame, &parts, &caller, &body, id)?;
+    let ticket = ticket(&frame, &parts, (&caller, &origin), &body, id)?;
     let cx = Cx {
         cluster: frame.cluster.clone(),
         version,
         view: headers::view(&parts.headers)?,
         if_match: headers::if_match(&parts.headers)?,
         now: now(),
-        content_type: headers::text(&parts.headers, "content-type").map(str::to_owned),
-        prefer: headers::text(&parts.headers, "prefer").map(str::to_owned),
         query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers,
         caller,
         body,
         ticket,
@@ -173,7 +173,13 @@ async fn receive(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<By
 
 /// The request id of the proposal. A client's own id or key makes a retry find the first answer, on any
 /// node; it counts only together with who asks and, for a mere `X-Request-Id`, with what is asked.
-fn ticket(frame: &Frame, parts: &Parts, caller: &Caller, body: &Bytes, id: Uuid) -> Result<Ticket, Problem> {
+fn ticket(
+    frame: &Frame,
+    parts: &Parts,
+    (caller, origin): (&Caller, &Origin),
+    body: &Bytes,
+    id: Uuid,
+) -> Result<Ticket, Problem> {
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
     let keyring = frame.cluster.store().keyring();
     let fingerprint = keyring.fingerprint(&[parts.method.as_str().as_bytes(), path.as_bytes(), body]);
@@ -185,10 +191,15 @@ fn ticket(frame: &Frame, parts: &Parts, caller: &Caller, body: &Bytes, id: Uuid)
         (None, None) => None,
     };
     let request = seed.and_then(|seed| Uuid::try_parse(&seed).ok()).unwrap_or(id);
+    let actor = caller.actor.clone();
+    Ok(Ticket { actor, origin: origin.clone(), request: RequestId(request), fingerprint })
+}
+
+/// Where a request comes from.
+fn origin(parts: &Parts) -> Origin {
     let agent = headers::text(&parts.headers, "user-agent").map(|agent| agent.chars().take(256).collect());
     let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
-    let origin = Origin { ip_address: address, user_agent: agent };
-    Ok(Ticket { actor: caller.actor.clone(), origin, request: RequestId(request), fingerprint })
+    Origin { ip_address: address, user_agent: agent }
 }
 
 fn render(reply: Reply, version: Version, limit: u32) -> Response<Body> {
@@ -201,7 +212,7 @@ fn render(reply: Reply, version: Version, limit: u32) -> Response<Body> {
                 Version::V1 => {
                     json!({ "data": page.rows, "pagination": { "limit": limit, "nextCursor": cursor } })
                 }
-                Version::V2 => json!({ "data": page.rows, "next_cursor": cursor }),
+                Version::V2 | Version::Bare => json!({ "data": page.rows, "next_cursor": cursor }),
             };
             (Some("application/json"), Body::from(view.to_string()))
         }

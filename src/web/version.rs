@@ -9,6 +9,8 @@ pub enum Version {
     V1,
     /// The full API.
     V2,
+    /// Paths that a standard fixes, `/.well-known/...`; written as v2 is.
+    Bare,
 }
 
 /// Words that v1 writes in capitals, except at the start of a name.
@@ -21,6 +23,7 @@ impl Version {
         match self {
             Self::V1 => "/api/v1",
             Self::V2 => "/api/v2",
+            Self::Bare => "",
         }
     }
 
@@ -28,7 +31,7 @@ impl Version {
     pub fn key(self, name: &str) -> String {
         match self {
             Self::V1 => camel(name),
-            Self::V2 => name.to_owned(),
+            Self::V2 | Self::Bare => name.to_owned(),
         }
     }
 

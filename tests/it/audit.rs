@@ -26,7 +26,7 @@ fn every_change_and_every_refusal_is_an_event_of_its_organization() {
     let expected = [
         ("organizations.provision", "success"),
         ("organizations.provision", "success"),
-        ("identity.open_session", "success"),
+        ("login.open_session", "success"),
         ("quotas.report_usage", "success"),
         ("quotas.report_usage", "refused"),
     ];

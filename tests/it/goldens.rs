@@ -16,7 +16,7 @@ use serde_json::Value;
 use threatflow::{
     app::commands::COMMANDS,
     cluster::{Command, Envelope, ForgetSent, PruneReplies, RaiseFile, Rehearse},
-    features::{access, identity, intel, keys, membership, organizations, quotas},
+    features::{access, identity, intel, keys, login, membership, organizations, quotas},
     kernel::{OrgId, from_hex, to_hex},
     store::{Keyring, SealedEntry, Store, schema},
 };
@@ -55,8 +55,8 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<organizations::ChangePlan>(),
         known::<organizations::Project>(),
         known::<identity::CreateUser>(),
-        known::<identity::OpenSession>(),
-        known::<identity::RefuseLogin>(),
+        known::<login::OpenSession>(),
+        known::<login::RefuseLogin>(),
         known::<intel::BeginImport>(),
         known::<intel::ImportChunk>(),
         known::<intel::StopImport>(),

@@ -65,7 +65,8 @@ fn provision(number: u64) -> Asked {
 fn anything(dice: &mut Dice) -> Asked {
     let number = dice.below(ORGANIZATIONS);
     let file = OrgId(id(1, number));
-    let by = |user: u64, role| Actor::User { organization: file, user: UserId(id(2, user)), role };
+    let by =
+        |user: u64, role| Actor::User { organization: file, user: UserId(id(2, user)), role, session: None };
     let (actor, kind, body) = match dice.below(20) {
         0 => (Actor::System, "quotas.lease_calls", json!({ "wanted": dice.below(40) })),
         1 => (Actor::System, "spine.prune_replies", json!({ "before": dice.below(60_000), "limit": 20 })),

@@ -1,7 +1,8 @@
 //! Access: who may do what in an organization.
 //!
 //! Owns the tables `access_*`: custom roles and who holds them, groups and who is in them, grants and denials, policies, and
-//! the organizations above that oversee this one. Reads roles from `identity_users` of the same file. A *standing* is where an
+//! the organizations above that oversee this one. Reads roles from `identity_users` and open sessions from `sessions_open` of the same
+//! file. A *standing* is where an
 //! actor stands (member, overseer, operator, stranger); its *floor* is what it can ever be allowed. A *grant* allows or denies.
 //!
 //! What always holds: the final decision is made in apply, from rows of the command's own file, in the order floor, denials,
@@ -18,13 +19,15 @@ pub mod http;
 pub mod jobs;
 pub mod model;
 mod queries;
+mod recall;
 
 pub use commands::{
     DeleteGrant, DeleteGroup, DeletePolicy, DeleteRole, ForgetExpired, GiveRole, SaveGrant, SaveGroup,
-    SavePolicy, SaveRole, SetMember, TakeRole, forget_user, oversee, require, require_for,
+    SavePolicy, SaveRole, SetMember, TakeRole, circumstances_of, forget_user, oversee, require, require_for,
     require_may_give_role,
 };
 pub use model::{Circumstances, Compiled, Standing};
 pub use queries::{
-    Collaborators, Columns, Filter, compiled, filter, organization_named, organization_of_domain,
+    Collaborators, Columns, Filter, compiled, filter, organization_named, organization_of_domain, role_of,
 };
+pub use recall::Recall;

@@ -4,14 +4,11 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
-    model::{NewUser, User},
-    queries,
-};
+use super::{model::NewUser, queries};
 use crate::{
     cluster::{Apply, Command, Kind},
     features::quotas::{self, Resource},
-    kernel::{Fault, Permission, Refusal, Role, SessionId, UserId},
+    kernel::{Fault, Permission, Refusal, Role, UserId},
     store::Stop,
 };
 
@@ -63,59 +60,9 @@ impl Command for CreateUser {
     }
 }
 
-/// Somebody proved who they are: a session begins.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct OpenSession {
-    /// The session.
-    pub session: SessionId,
-    /// Whose.
-    pub user: UserId,
-    /// How long it lasts, from the entry's stamp.
-    pub lasts_ms: i64,
-}
-
-impl Command for OpenSession {
-    const KIND: Kind = Kind::new("identity.open_session", 1);
-    const NEEDS: Permission = Permission::Anyone;
-    type Reply = SessionId;
-
-    fn apply(self, cx: &mut Apply<'_>) -> Result<SessionId, Stop> {
-        let user: Option<User> = queries::by_id(cx.tx, self.user)?;
-        // Deactivated between the edge's look and now.
-        let Some(user) = user.filter(|user| user.is_active) else {
-            return Err(Refusal::Unauthenticated.into());
-        };
-
-        let expires = cx.at.plus(self.lasts_ms);
-
-        // Ended sessions go when new ones come: the table stays as large as its live part.
-        cx.tx.prepare_cached(FORGET_SESSIONS)?.execute([cx.at.0])?;
-        let (session, user_id) = (self.session.to_string(), user.id.to_string());
-        cx.tx.prepare_cached(INSERT_SESSION)?.execute((&session, &user_id, cx.at.0, expires.0))?;
-        cx.tx.prepare_cached(STAMP_LOGIN)?.execute((&user_id, cx.at.0))?;
-
-        cx.note("session", self.session, json!({ "user": user_id, "expires_at": expires.to_string() }));
-        Ok(self.session)
-    }
-}
-
-/// Somebody did not prove who they are. Changes nothing; the refusal is the event.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct RefuseLogin {
-    /// HMAC of the e-mail address under the event's salt would be guessable by trial: it is kept aside.
-    pub email: String,
-}
-
-impl Command for RefuseLogin {
-    const KIND: Kind = Kind::new("identity.refuse_login", 1);
-    const NEEDS: Permission = Permission::Anyone;
-    type Reply = ();
-
-    fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
-        cx.note("session", "none", json!({ "login": "refused" }));
-        cx.note_personal(json!({ "email": self.email }));
-        Ok(())
-    }
+/// Remembers that a user has logged in. Answers whether it may: it may have been deactivated meanwhile.
+pub fn stamp_login(cx: &mut Apply<'_>, user: UserId) -> Result<bool, Stop> {
+    Ok(cx.tx.prepare_cached(STAMP_LOGIN)?.execute((user.to_string(), cx.at.0))? == 1)
 }
 
 impl From<UnknownRole> for Fault {
@@ -130,7 +77,4 @@ pub(super) struct UnknownRole(pub(super) String);
 const INSERT: &str = "INSERT INTO identity_users
     (id, email, first_name, last_name, role, password_hash, is_active, created_ms, updated_ms, version)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7, 1)";
-const FORGET_SESSIONS: &str = "DELETE FROM identity_sessions WHERE expires_ms <= ?1";
-const INSERT_SESSION: &str =
-    "INSERT INTO identity_sessions (id, user_id, created_ms, expires_ms) VALUES (?1, ?2, ?3, ?4)";
-const STAMP_LOGIN: &str = "UPDATE identity_users SET last_login_ms = ?2 WHERE id = ?1";
+const STAMP_LOGIN: &str = "UPDATE identity_users SET last_login_ms = ?2 WHERE id = ?1 AND is_active = 1";

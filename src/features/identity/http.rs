@@ -1,15 +1,8 @@
-//! Routes: logging in, who am I, users.
-
-use std::sync::Arc;
+//! Routes: who am I, users.
 
 use serde_json::json;
 
-use super::{
-    CreateUser, NewUser, PasswordPool, Tokens,
-    login::{Asked, log_in},
-    model::judge_password,
-    queries,
-};
+use super::{CreateUser, NewUser, PasswordPool, model::judge_password, queries};
 use crate::{
     cluster::View,
     kernel::{Permission, Role, Secret, UserId},
@@ -17,15 +10,9 @@ use crate::{
 };
 
 /// Routes of the slice.
-pub fn routes(pool: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
-    let (login_pool, create_pool, tokens) = (pool.clone(), pool.clone(), Arc::clone(tokens));
+pub fn routes(pool: &PasswordPool) -> Vec<Route> {
+    let create_pool = pool.clone();
     vec![
-        Route::v2(Method::Post, "/auth/login", "logIn", "Log in with a password", Needs::Nobody, move |cx| {
-            let (pool, tokens) = (login_pool.clone(), Arc::clone(&tokens));
-            Box::pin(async move { login(cx, &pool, &tokens).await })
-        })
-        .and_v1("/auth/login")
-        .takes(read_login),
         Route::v2(Method::Get, "/auth/me", "whoAmI", "The caller and its permissions", Needs::Caller, |cx| {
             Box::pin(me(cx))
         })
@@ -61,20 +48,6 @@ pub fn routes(pool: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
             |cx| Box::pin(show(cx)),
         ),
     ]
-}
-
-async fn login(cx: Cx, pool: &PasswordPool, tokens: &Tokens) -> Result<Reply, Problem> {
-    let mut fields = cx.fields()?;
-    let asked = read_login(&mut fields);
-    fields.finish()?;
-    log_in(&cx, pool, tokens, asked.ok_or_else(Problem::unauthenticated)?).await
-}
-
-fn read_login(fields: &mut Fields) -> Option<Asked> {
-    let email = fields.required("email", value::email());
-    let password = fields.required("password", value::text(1024));
-    let organization = fields.optional("organization", value::text(253));
-    Some(Asked { email: email?, password: Secret::new(password?), organization })
 }
 
 async fn me(cx: Cx) -> Result<Reply, Problem> {

@@ -6,12 +6,15 @@ use super::{commands::UnknownRole, model::User};
 use crate::kernel::{Fault, Millis, Page, UserId, Window};
 
 /// A user's stored password hash, beside the user.
-pub(super) struct Login {
-    pub(super) user: User,
-    pub(super) password_hash: Option<String>,
+pub struct Login {
+    /// The user.
+    pub user: User,
+    /// Its argon2id hash; none when it has no password.
+    pub password_hash: Option<String>,
 }
 
-pub(super) fn by_email(tx: &Connection, email: &str) -> Result<Option<Login>, Fault> {
+/// Who logs in with an e-mail address.
+pub fn by_email(tx: &Connection, email: &str) -> Result<Option<Login>, Fault> {
     let sql = format!("{SELECT} WHERE email = ?1");
     tx.prepare_cached(&sql)?.query_row([email], read_row).optional()?.map(parse).transpose()
 }
@@ -29,11 +32,6 @@ pub(super) fn list(tx: &Connection, window: &Window) -> Result<Page<User>, Fault
     let rows = statement.query_map((window.after.as_deref().unwrap_or(""), window.probe()), read_row)?;
     let users = rows.map(|row| Ok(parse(row?)?.user)).collect::<Result<Vec<_>, Fault>>()?;
     Ok(Page::cut(users, window, |user| user.id.to_string()))
-}
-
-/// Whether a session is open at a moment.
-pub(super) fn session_is_open(tx: &Connection, session: &str, at: Millis) -> Result<bool, Fault> {
-    Ok(tx.prepare_cached(SESSION)?.query_row((session, at.0), |row| row.get(0))?)
 }
 
 struct Raw {
@@ -63,4 +61,3 @@ fn parse(raw: Raw) -> Result<Login, Fault> {
 
 const SELECT: &str = "SELECT id, email, first_name, last_name, role, password_hash, is_active, last_login_ms,
     created_ms, version FROM identity_users";
-const SESSION: &str = "SELECT EXISTS (SELECT 1 FROM identity_sessions WHERE id = ?1 AND expires_ms > ?2)";

@@ -79,7 +79,7 @@ impl World {
     }
 
     fn by_user<C: Command>(&mut self, command: &C) -> Result<C::Reply, Refusal> {
-        self.apply(Actor::User { organization: ORG, user: USER, role: Role::Analyst }, command)
+        self.apply(Actor::User { organization: ORG, user: USER, role: Role::Analyst, session: None }, command)
     }
 
     fn begin(&mut self, digest: &str, objects: &[Object]) -> Import {

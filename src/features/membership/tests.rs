@@ -87,7 +87,7 @@ impl World {
     fn mint(&mut self, number: u8, expires: Millis) -> Result<String, Refusal> {
         let id = TokenId(Uuid::from_u128(u128::from(number)));
         let command = MintToken { id, digest: digest(number), expires_ms: expires.0 };
-        self.apply(Actor::Platform { user: ADMIN }, &command)
+        self.apply(Actor::Platform { user: ADMIN, session: None }, &command)
     }
 
     fn spend(&mut self, number: u8) -> Result<(), Refusal> {
@@ -129,7 +129,7 @@ fn a_cluster_begins_once_with_its_secrets_and_its_administrator() {
 #[test]
 fn nobody_but_the_installation_begins_a_cluster_or_spends_a_token() {
     let mut world = World::begun();
-    let admin = Actor::Platform { user: ADMIN };
+    let admin = Actor::Platform { user: ADMIN, session: None };
     let denied = |outcome| matches!(outcome, Err(Refusal::PermissionDenied { .. }));
     assert!(denied(world.apply(admin.clone(), &bootstrap())));
     assert!(denied(world.apply(admin, &SpendToken { digest: digest(1), node: 2 })));
@@ -140,9 +140,9 @@ fn nobody_but_a_platform_administrator_mints() {
     let mut world = World::begun();
     let command =
         MintToken { id: TokenId(Uuid::from_u128(1)), digest: digest(1), expires_ms: AT.plus(MINUTE).0 };
-    let strange = Actor::Platform { user: UserId(Uuid::from_u128(7)) };
+    let strange = Actor::Platform { user: UserId(Uuid::from_u128(7)), session: None };
     let organization = OrgId(Uuid::from_u128(8));
-    let user = Actor::User { organization, user: ADMIN, role: Role::Admin };
+    let user = Actor::User { organization, user: ADMIN, role: Role::Admin, session: None };
     for actor in [Actor::Anonymous, strange, user] {
         assert_eq!(world.apply(actor, &command), Err(Refusal::NotFound));
     }
@@ -191,7 +191,7 @@ fn the_level_a_cluster_begins_at_is_in_force_and_is_said_with_the_version_it_nee
 #[test]
 fn a_level_this_binary_does_not_know_halts_it_whoever_brings_it() {
     let mut world = World::begun();
-    let admin = || Actor::Platform { user: ADMIN };
+    let admin = || Actor::Platform { user: ADMIN, session: None };
     let halted = |outcome: Result<Vec<u8>, Fault>| outcome.unwrap_err().to_string();
     let raise = RaiseLevel { level: LEVEL + 1, version: "9.9.9".to_owned() };
     let text = halted(world.entry(admin(), &raise, LEVEL));

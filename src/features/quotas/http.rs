@@ -137,7 +137,7 @@ async fn report(cx: Cx) -> Result<Reply, Problem> {
 fn name_in(version: Version, resource: Resource) -> &'static str {
     match version {
         Version::V1 => resource.quota_name(),
-        Version::V2 => resource.name(),
+        Version::V2 | Version::Bare => resource.name(),
     }
 }
 

@@ -13,8 +13,19 @@ const LAYERS: &[&str] =
     &["kernel", "store", "cluster", "web", "features", "app", "node", "fuzzing", "cli", "main"];
 
 /// The slices; each may use those before it.
-const SLICES: &[&str] =
-    &["audit", "access", "quotas", "identity", "organizations", "intel", "membership", "keys"];
+const SLICES: &[&str] = &[
+    "audit",
+    "access",
+    "quotas",
+    "sessions",
+    "identity",
+    "factors",
+    "login",
+    "organizations",
+    "intel",
+    "membership",
+    "keys",
+];
 
 /// A room of a slice that uses a slice after it: (slice, room, other slice, reason).
 const SLICE_EXCEPTIONS: &[(&str, &str, &str, &str)] = &[(
@@ -29,13 +40,14 @@ const ROOMS: &[&str] = &["mod", "model", "commands", "queries", "http", "jobs", 
 
 /// Rooms that one slice has beside them, each for what it does at the edge.
 const EXTRA_ROOMS: &[(&str, &str)] = &[
+    ("access", "recall"),
     ("audit", "canonical"),
-    ("identity", "login"),
     ("identity", "password"),
-    ("identity", "recognise"),
-    ("identity", "tokens"),
+    ("login", "password"),
     ("organizations", "view"),
     ("quotas", "calls"),
+    ("sessions", "recognise"),
+    ("sessions", "tokens"),
 ];
 
 /// What a room must not import, and why.

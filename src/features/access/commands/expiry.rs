@@ -38,6 +38,7 @@ impl Command for ForgetExpired {
             tx.prepare_cached(DELETE_HOLDING)?.execute((&holding.0, &holding.1))?;
         }
 
+        cx.touch_access();
         let holders: Vec<_> =
             holdings.iter().map(|(subject, role)| json!({ "subject": subject, "role": role })).collect();
         cx.note("access", "expired", json!({ "grants": grants, "holdings": holders }));
@@ -51,6 +52,7 @@ pub fn forget_user(cx: &mut Apply<'_>, user: UserId) -> Result<(), Stop> {
     cx.tx.prepare_cached(DELETE_MEMBERSHIPS)?.execute([user.to_string()])?;
     cx.tx.prepare_cached(DELETE_HOLDINGS_OF)?.execute([&subject])?;
     cx.tx.prepare_cached(DELETE_GRANTS_OF)?.execute([&subject])?;
+    cx.touch_access();
     Ok(())
 }
 

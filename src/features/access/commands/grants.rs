@@ -63,6 +63,7 @@ impl Command for SaveGrant {
         let row = params![id, subject, serde_json::to_string(&grant)?, expires, cx.at.0, version];
         cx.tx.prepare_cached(UPSERT)?.execute(row)?;
 
+        cx.touch_access();
         let before = before.map(|stored| stored.value);
         cx.note("grant", &id, json!({ "before": before, "after": grant }));
         Ok(Saved { id: grant.id, version })
@@ -128,6 +129,7 @@ impl Command for DeleteGrant {
 
         cx.tx.prepare_cached(DELETE)?.execute([self.grant.to_string()])?;
 
+        cx.touch_access();
         cx.note("grant", self.grant, json!({ "before": stored.value, "after": null }));
         Ok(())
     }

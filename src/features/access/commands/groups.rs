@@ -57,6 +57,7 @@ impl Command for SaveGroup {
         let body = serde_json::to_string(&self.group)?;
         cx.tx.prepare_cached(UPSERT)?.execute(params![id, self.group.name, body, cx.at.0, version])?;
 
+        cx.touch_access();
         let before = before.map(|stored| stored.value);
         cx.note("group", &id, json!({ "before": before, "after": self.group }));
         Ok(Saved { id: self.group.id, version })
@@ -96,6 +97,7 @@ impl Command for DeleteGroup {
         let members = cx.tx.prepare_cached(EMPTY)?.execute([&id])?;
         cx.tx.prepare_cached(DELETE)?.execute([&id])?;
 
+        cx.touch_access();
         cx.note("group", &id, json!({ "before": stored.value, "after": null, "members": members }));
         Ok(())
     }
@@ -136,6 +138,7 @@ impl Command for SetMember {
             cx.tx.prepare_cached(TAKE)?.execute((&user, &group))?;
         }
 
+        cx.touch_access();
         cx.note("group", &group, json!({ "user": user, "member": { "before": was, "after": self.present } }));
         Ok(())
     }

@@ -14,7 +14,7 @@ pub use expiry::{ForgetExpired, forget_user};
 pub use grants::{DeleteGrant, SaveGrant};
 pub use groups::{DeleteGroup, SaveGroup, SetMember};
 pub use policies::{DeletePolicy, SavePolicy};
-pub use require::{oversee, require, require_for};
+pub use require::{circumstances_of, oversee, require, require_for};
 pub use roles::{DeleteRole, GiveRole, SaveRole, TakeRole};
 pub(super) use simulate::{Difference, Proposed, Simulated, simulate};
 

@@ -67,6 +67,7 @@ impl Command for SavePolicy {
         let body = serde_json::to_string(&policy)?;
         cx.tx.prepare_cached(UPSERT)?.execute(params![id, policy.name, body, cx.at.0, version])?;
 
+        cx.touch_access();
         let before = before.map(|stored| stored.value);
         cx.note("policy", &id, json!({ "before": before, "after": policy }));
         Ok(Saved { id: policy.id, version })
@@ -129,6 +130,7 @@ impl Command for DeletePolicy {
 
         cx.tx.prepare_cached(DELETE)?.execute([self.policy.to_string()])?;
 
+        cx.touch_access();
         cx.note("policy", self.policy, json!({ "before": stored.value, "after": null }));
         Ok(())
     }

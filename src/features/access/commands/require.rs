@@ -6,7 +6,7 @@ use crate::{
         model::Circumstances,
         queries::{compiled, is_plainly_allowed},
     },
-    kernel::{Attributes, OrgId, Permission},
+    kernel::{Attributes, Millis, OrgId, Origin, Permission},
     store::Stop,
 };
 
@@ -34,14 +34,20 @@ pub fn require_for(cx: &Apply<'_>, permission: Permission, thing: &Attributes) -
     Ok(())
 }
 
-/// What apply knows of the request.
 fn circumstances(cx: &Apply<'_>) -> Circumstances {
-    Circumstances { at: cx.at, ..Circumstances::default() }
+    circumstances_of(cx.origin, cx.at)
+}
+
+/// What is known of a request by where it came from and when.
+pub fn circumstances_of(origin: &Origin, at: Millis) -> Circumstances {
+    let ip = origin.ip_address.as_deref().and_then(|address| address.parse().ok());
+    Circumstances { at, ip, ..Circumstances::default() }
 }
 
 /// Lets the administrators of `ancestor` oversee this organization.
 pub fn oversee(cx: &mut Apply<'_>, ancestor: OrgId) -> Result<(), Stop> {
     cx.tx.prepare_cached(INSERT)?.execute((ancestor.to_string(), cx.at.0))?;
+    cx.touch_access();
     Ok(())
 }
 

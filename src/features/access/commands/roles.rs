@@ -65,6 +65,7 @@ impl Command for SaveRole {
         let body = serde_json::to_string(&self.role)?;
         cx.tx.prepare_cached(UPSERT)?.execute(params![id, self.role.name, body, cx.at.0, version])?;
 
+        cx.touch_access();
         let before = before.map(|stored| stored.value);
         cx.note("role", &id, json!({ "before": before, "after": self.role }));
         Ok(Saved { id: self.role.id, version })
@@ -111,6 +112,7 @@ impl Command for DeleteRole {
 
         cx.tx.prepare_cached(DELETE)?.execute([&id])?;
 
+        cx.touch_access();
         cx.note("role", &id, json!({ "before": stored.value, "after": null }));
         Ok(())
     }
@@ -142,6 +144,7 @@ impl Command for GiveRole {
         cx.tx.prepare_cached(GIVE)?.execute(row)?;
 
         let after = Holding { role, subject, expires };
+        cx.touch_access();
         cx.note("role", role, json!({ "holder": { "before": before, "after": after } }));
         Ok(())
     }
@@ -181,6 +184,7 @@ impl Command for TakeRole {
 
         cx.tx.prepare_cached(TAKE)?.execute((self.subject.to_string(), self.role.to_string()))?;
 
+        cx.touch_access();
         cx.note("role", self.role, json!({ "holder": { "before": before, "after": null } }));
         Ok(())
     }

@@ -10,8 +10,8 @@ use crate::{
         queries,
     },
     kernel::{
-        Actor, Attributes, Fault, GrantId, Millis, OrgId, Permission, PermissionSet, RequestId, UserId,
-        Window,
+        Actor, Attributes, Fault, GrantId, Millis, OrgId, Origin, Permission, PermissionSet, RequestId,
+        UserId, Window,
     },
     store::{LEVEL, Stop},
 };
@@ -56,9 +56,11 @@ pub(in crate::features::access) fn simulate(
     at: Millis,
     proposed: Proposed,
 ) -> Result<Simulated, Stop> {
-    let copy = copied(tx)?;
+    let (copy, origin) = (copied(tx)?, Origin::default());
+    let actor = &without_session(actor);
     {
-        let mut cx = Apply::new(&copy, at, organization, actor, RequestId(uuid::Uuid::nil()), LEVEL);
+        let mut cx =
+            Apply::new(&copy, at, organization, (actor, &origin), RequestId(uuid::Uuid::nil()), LEVEL);
         match proposed {
             Proposed::Grant { grant, new } => run(&mut cx, SaveGrant { grant, new, if_version: None })?,
             Proposed::Role { role, new } => run(&mut cx, SaveRole { role, new, if_version: None })?,
@@ -66,6 +68,16 @@ pub(in crate::features::access) fn simulate(
         }
     }
     compared(tx, &copy, organization, at)
+}
+
+/// The edge has recognised the actor in its session; the copy has no sessions.
+fn without_session(actor: &Actor) -> Actor {
+    match actor.clone() {
+        Actor::User { organization, user, role, .. } => {
+            Actor::User { organization, user, role, session: None }
+        }
+        other => other,
+    }
 }
 
 fn run<C: Command>(cx: &mut Apply<'_>, command: C) -> Result<(), Stop> {
@@ -136,5 +148,6 @@ const TABLES: &str =
     "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name LIKE 'access\\_%' ESCAPE '\\'
     ORDER BY name";
 const USERS_TABLE: &str =
-    "CREATE TABLE identity_users (id TEXT PRIMARY KEY, role TEXT, is_active INTEGER) STRICT";
+    "CREATE TABLE identity_users (id TEXT PRIMARY KEY, role TEXT, is_active INTEGER) STRICT;
+    CREATE TABLE sessions_open (id TEXT PRIMARY KEY, user_id TEXT) STRICT";
 const USERS: &str = "SELECT id, role, is_active FROM identity_users ORDER BY id";

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::body::{object_of, thing};
 use crate::{
     features::access::{
+        circumstances_of,
         model::{Circumstances, Compiled, Verdict},
         queries,
     },
@@ -171,9 +172,10 @@ async fn check(cx: Cx) -> Result<Reply, Problem> {
     let asked = read_asked(&mut fields);
     fields.finish()?;
     let asked = asked.ok_or_else(Problem::not_found)?;
-    let (actor, now, explain) = (cx.caller.actor.clone(), cx.now, asked.explain);
+    let (actor, explain) = (cx.caller.actor.clone(), asked.explain);
+    let now = circumstances_of(&cx.ticket.origin, cx.now);
     let checks = asked.checks;
-    let read = move |tx: &rusqlite::Connection| answers(tx, org, &actor, now, &checks, explain);
+    let read = move |tx: &rusqlite::Connection| answers(tx, org, &actor, &now, &checks, explain);
     let answers = cx.cluster.read(&cx.view, org, read).await?.ok_or_else(Problem::not_found)??;
     let mut answers = answers.into_iter();
     if asked.many {
@@ -187,7 +189,7 @@ fn answers(
     tx: &rusqlite::Connection,
     org: OrgId,
     caller: &Actor,
-    now: Millis,
+    now: &Circumstances,
     checks: &[Check],
     explain: bool,
 ) -> Result<Result<Vec<Value>, Refusal>, Fault> {
@@ -195,11 +197,16 @@ fn answers(
     let mut others: BTreeMap<UserId, Compiled> = BTreeMap::new();
     let mut answers = Vec::with_capacity(checks.len());
     for check in checks {
+        // Others do not ask from where the caller does.
+        let elsewhere = Circumstances { at: now.at, ..Circumstances::default() };
+        let mut how = &elsewhere;
         let rights = match check.user.filter(|user| own.holder().user != Some(*user)) {
-            None => &own,
+            None => {
+                how = now;
+                &own
+            }
             Some(user) => {
-                let how = Circumstances { at: now, ..Circumstances::default() };
-                if let Err(refusal) = own.require(Permission::AccessCheck, &Attributes::whole(), &how) {
+                if let Err(refusal) = own.require(Permission::AccessCheck, &Attributes::whole(), now) {
                     return Ok(Err(refusal));
                 }
                 match others.entry(user) {
@@ -208,14 +215,19 @@ fn answers(
                 }
             }
         };
-        answers.push(answer(rights, check, now, explain));
+        answers.push(answer(rights, check, how, explain));
     }
     Ok(Ok(answers))
 }
 
-fn answer(rights: &Compiled, check: &Check, now: Millis, explain: bool) -> Value {
+fn answer(rights: &Compiled, check: &Check, now: &Circumstances, explain: bool) -> Value {
     let Context { at, ip, mfa, authenticated } = check.how;
-    let how = Circumstances { at: at.unwrap_or(now), ip, mfa, authenticated };
+    let how = Circumstances {
+        at: at.unwrap_or(now.at),
+        ip: ip.or(now.ip),
+        mfa: mfa.or(now.mfa),
+        authenticated: authenticated.or(now.authenticated),
+    };
     let decision = rights.decide(check.permission, &check.thing, &how);
     let verdict = match decision.verdict {
         Verdict::Allowed => "allowed",

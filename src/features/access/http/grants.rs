@@ -1,6 +1,6 @@
 //! Direct grants and denials.
 
-use super::{body::read_grant, id_in_path, view};
+use super::{body::read_grant, gone, id_in_path, view};
 use crate::{
     cluster::View,
     features::access::{DeleteGrant, SaveGrant, queries},
@@ -79,5 +79,5 @@ async fn delete(cx: Cx) -> Result<Reply, Problem> {
     let org = cx.place(Permission::GrantManage).await?;
     let grant = id_in_path(&cx, "id")?;
     let answer = cx.cluster.propose(&cx.ticket, org, &DeleteGrant { grant, if_version: cx.if_match }).await?;
-    Ok(Reply::none().after(&answer))
+    gone(&cx, &answer).await
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{body::read_group, id_in_path, view};
+use super::{body::read_group, gone, id_in_path, view};
 use crate::{
     cluster::View,
     features::access::{DeleteGroup, SaveGroup, SetMember, queries},
@@ -98,7 +98,7 @@ async fn delete(cx: Cx) -> Result<Reply, Problem> {
     let org = cx.place(Permission::GroupManage).await?;
     let group = id_in_path(&cx, "id")?;
     let answer = cx.cluster.propose(&cx.ticket, org, &DeleteGroup { group, if_version: cx.if_match }).await?;
-    Ok(Reply::none().after(&answer))
+    gone(&cx, &answer).await
 }
 
 async fn members(cx: Cx) -> Result<Reply, Problem> {
@@ -121,5 +121,5 @@ async fn set_member(cx: Cx, present: bool) -> Result<Reply, Problem> {
     let org = cx.place(Permission::GroupManage).await?;
     let set = SetMember { group: id_in_path(&cx, "id")?, user: id_in_path(&cx, "user")?, present };
     let answer = cx.cluster.propose(&cx.ticket, org, &set).await?;
-    Ok(Reply::none().after(&answer))
+    gone(&cx, &answer).await
 }

@@ -14,7 +14,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::queries::Stored;
-use crate::web::{Cx, Problem, Route};
+use crate::{
+    cluster::{Answer, View},
+    web::{Cx, Problem, Reply, Route},
+};
 
 /// Routes of the slice.
 pub fn routes() -> Vec<Route> {
@@ -43,6 +46,12 @@ fn view<T: Serialize>(stored: &Stored<T>) -> Value {
         fields.insert("version".to_owned(), json!(stored.version));
     }
     view
+}
+
+/// 204, once readers of this node see that it is gone: what was allowed by it is refused at the next request.
+async fn gone<T>(cx: &Cx, answer: &Answer<T>) -> Result<Reply, Problem> {
+    cx.cluster.await_view(&View::Session(Some(answer.index))).await?;
+    Ok(Reply::none().after(answer))
 }
 
 /// An id in the path; what is none names nothing.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{id_in_path, view};
+use super::{gone, id_in_path, view};
 use crate::{
     cluster::View,
     features::access::{
@@ -109,5 +109,5 @@ async fn delete(cx: Cx) -> Result<Reply, Problem> {
     let policy = id_in_path(&cx, "id")?;
     let answer =
         cx.cluster.propose(&cx.ticket, org, &DeletePolicy { policy, if_version: cx.if_match }).await?;
-    Ok(Reply::none().after(&answer))
+    gone(&cx, &answer).await
 }

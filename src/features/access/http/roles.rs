@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     body::{read_role, subject},
-    id_in_path, view,
+    gone, id_in_path, view,
 };
 use crate::{
     cluster::View,
@@ -119,7 +119,7 @@ async fn delete(cx: Cx) -> Result<Reply, Problem> {
     let org = cx.place(Permission::RoleManage).await?;
     let role = id_in_path(&cx, "id")?;
     let answer = cx.cluster.propose(&cx.ticket, org, &DeleteRole { role, if_version: cx.if_match }).await?;
-    Ok(Reply::none().after(&answer))
+    gone(&cx, &answer).await
 }
 
 async fn holders(cx: Cx) -> Result<Reply, Problem> {
@@ -155,6 +155,7 @@ async fn give(cx: Cx) -> Result<Reply, Problem> {
     let (subject, expires) = holder.ok_or_else(Problem::not_found)?;
     let give = GiveRole { holding: Holding { role, subject, expires } };
     let answer = cx.cluster.propose(&cx.ticket, org, &give).await?;
+    cx.cluster.await_view(&View::Session(Some(answer.index))).await?;
     let view = json!({ "subject": subject, "expires_at": expires.map(|at| at.to_string()) });
     Ok(Reply::ok(view).after(&answer))
 }
@@ -163,5 +164,5 @@ async fn take(cx: Cx) -> Result<Reply, Problem> {
     let org = cx.place(Permission::RoleManage).await?;
     let take = TakeRole { role: id_in_path(&cx, "id")?, subject: id_in_path(&cx, "subject")? };
     let answer = cx.cluster.propose(&cx.ticket, org, &take).await?;
-    Ok(Reply::none().after(&answer))
+    gone(&cx, &answer).await
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::{policies::policies, rows};
 use crate::{
     features::access::model::{Bound, Compiled, Given, RoleRef, Standing, Subject},
-    kernel::{Actor, Fault, Millis, OrgId, Permission, PermissionSet, Role, RoleId, UserId},
+    kernel::{Actor, Fault, Millis, OrgId, Permission, PermissionSet, Role, RoleId, SessionId, UserId},
 };
 
 /// A member's row, and whether any custom rule stands in the file at all.
@@ -28,8 +28,10 @@ pub(in crate::features::access) fn is_plainly_allowed(
         [Role::Analyst, Role::SeniorAnalyst, Role::TeamLead, Role::Admin, Role::PlatformAdmin]
             .map(|role| role.always_holds().within(Standing::Member(role).floor()))
     });
-    let Some(user) = member_of(organization, actor) else { return Ok(*actor == Actor::System) };
-    let Some(member) = member(tx, organization, user)? else { return Ok(false) };
+    let Some((user, session)) = member_of(organization, actor) else {
+        return Ok(*actor == Actor::System);
+    };
+    let Some(member) = member(tx, organization, user, session)? else { return Ok(false) };
     let held = HELD.get(member.role as usize).is_some_and(|held| held.holds(permission));
     Ok(held && !member.has_rules)
 }
@@ -37,8 +39,8 @@ pub(in crate::features::access) fn is_plainly_allowed(
 /// What `actor` may do in the organization whose file `tx` is.
 pub fn compiled(tx: &Connection, organization: OrgId, actor: &Actor) -> Result<Compiled, Fault> {
     let fixed = |standing| Ok(Compiled::fixed(standing));
-    if let Some(user) = member_of(organization, actor) {
-        return compiled_for(tx, organization, user);
+    if let Some((user, session)) = member_of(organization, actor) {
+        return of_member(tx, organization, user, session);
     }
     match actor {
         Actor::System => fixed(Standing::System),
@@ -56,7 +58,16 @@ pub(in crate::features::access) fn compiled_for(
     organization: OrgId,
     user: UserId,
 ) -> Result<Compiled, Fault> {
-    Ok(match member(tx, organization, user)? {
+    of_member(tx, organization, user, None)
+}
+
+fn of_member(
+    tx: &Connection,
+    organization: OrgId,
+    user: UserId,
+    session: Option<SessionId>,
+) -> Result<Compiled, Fault> {
+    Ok(match member(tx, organization, user, session)? {
         None => Compiled::fixed(Standing::Stranger),
         Some(Member { role, .. }) if organization.is_system() => {
             Compiled::member(user, role, &Given::default())
@@ -70,21 +81,37 @@ pub(in crate::features::access) fn compiled_for(
 }
 
 /// The user of this file that the actor claims to be.
-fn member_of(organization: OrgId, actor: &Actor) -> Option<UserId> {
+fn member_of(organization: OrgId, actor: &Actor) -> Option<(UserId, Option<SessionId>)> {
     match actor {
-        Actor::Platform { user } if organization.is_system() => Some(*user),
-        Actor::User { organization: home, user, .. } if *home == organization => Some(*user),
+        Actor::Platform { user, session } if organization.is_system() => Some((*user, *session)),
+        Actor::User { organization: home, user, session, .. } if *home == organization => {
+            Some((*user, *session))
+        }
         _ => None,
     }
 }
 
-fn member(tx: &Connection, organization: OrgId, user: UserId) -> Result<Option<Member>, Fault> {
+/// A member in a session that has ended is nobody here any more.
+fn member(
+    tx: &Connection,
+    organization: OrgId,
+    user: UserId,
+    session: Option<SessionId>,
+) -> Result<Option<Member>, Fault> {
     // The system file has no custom rules.
     let sql = if organization.is_system() { ADMINISTRATOR } else { MEMBER };
+    let key = (user.to_string(), session.map(|session| session.to_string()));
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let row: Option<(String, bool)> =
-        tx.prepare_cached(sql)?.query_row([user.to_string()], read).optional()?;
+    let row: Option<(String, bool)> = tx.prepare_cached(sql)?.query_row(key, read).optional()?;
     Ok(row.and_then(|(role, has_rules)| Some(Member { role: role.parse().ok()?, has_rules })))
+}
+
+/// The built-in role of an active user of this file.
+pub fn role_of(tx: &Connection, user: UserId) -> Result<Option<Role>, Fault> {
+    let row =
+        tx.prepare_cached(ADMINISTRATOR)?.query_row((user.to_string(), None::<String>), |row| row.get(0));
+    let role: Option<String> = row.optional()?;
+    Ok(role.and_then(|role| role.parse().ok()))
 }
 
 /// The organization's policies as they meet one user, with all its roles.
@@ -203,9 +230,11 @@ fn inherits(tx: &Connection, id: RoleId) -> Result<Vec<RoleRef>, Fault> {
     Ok(rows::role(tx, id)?.map(|stored| stored.value.inherits).unwrap_or_default())
 }
 
-const ADMINISTRATOR: &str = "SELECT role, 0 FROM identity_users WHERE id = ?1 AND is_active = 1";
+const ADMINISTRATOR: &str = "SELECT role, 0 FROM identity_users WHERE id = ?1 AND is_active = 1
+    AND (?2 IS NULL OR EXISTS (SELECT 1 FROM sessions_open WHERE id = ?2 AND user_id = ?1))";
 const MEMBER: &str = "SELECT role,
     EXISTS (SELECT 1 FROM access_grants) OR EXISTS (SELECT 1 FROM access_holdings)
         OR EXISTS (SELECT 1 FROM access_policies)
-    FROM identity_users WHERE id = ?1 AND is_active = 1";
+    FROM identity_users WHERE id = ?1 AND is_active = 1
+    AND (?2 IS NULL OR EXISTS (SELECT 1 FROM sessions_open WHERE id = ?2 AND user_id = ?1))";
 const OVERSEEN: &str = "SELECT EXISTS (SELECT 1 FROM access_overseers WHERE organization = ?1)";

@@ -6,7 +6,7 @@ mod places;
 mod policies;
 mod rows;
 
-pub use compile::compiled;
+pub use compile::{compiled, role_of};
 pub(super) use compile::{compiled_for, is_plainly_allowed, reach};
 pub use filter::{Collaborators, Columns, Filter, filter};
 pub use places::{organization_named, organization_of_domain};

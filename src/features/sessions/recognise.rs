@@ -6,13 +6,14 @@ use std::{
 };
 
 use super::{
-    model::User,
     queries,
     tokens::{Claims, Tokens},
 };
 use crate::{
     cluster::{Cluster, View},
-    kernel::{Actor, Millis},
+    features::access,
+    kernel::{Actor, Millis, Origin, Role},
+    store::Epoch,
     web::{Caller, Problem, now},
 };
 
@@ -27,11 +28,10 @@ pub struct Recogniser {
 #[derive(Clone)]
 struct Known {
     caller: Caller,
-    checked: Millis,
+    /// What it says holds as long as its file has this epoch.
+    epoch: Epoch,
 }
 
-/// How long a caller's role and session are believed at the edge. Commands decide from the row itself.
-const BELIEVED_MS: i64 = 1_000;
 /// Tokens remembered at a time.
 const KNOWN_MAX: usize = 10_000;
 
@@ -47,29 +47,32 @@ impl Recogniser {
     }
 
     /// The caller behind a token.
-    pub async fn recognise(&self, token: &str) -> Result<Caller, Problem> {
+    pub async fn recognise(&self, token: &str, _origin: &Origin) -> Result<Caller, Problem> {
         let now = now();
         if let Some(caller) = self.recall(token, now) {
             return Ok(caller);
         }
         let claims = self.tokens.verify(token).ok_or_else(Problem::unauthenticated)?;
+        let epoch = self.cluster.store().epoch(claims.org);
         let caller = self.look_up(&claims, now).await?.ok_or_else(Problem::unauthenticated)?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN_MAX {
-            known.retain(|_, entry| entry.checked.plus(BELIEVED_MS) > now);
+            known.retain(|_, entry| self.holds(entry, now));
         }
         if known.len() < KNOWN_MAX {
-            known.insert(token.to_owned(), Known { caller: caller.clone(), checked: now });
+            known.insert(token.to_owned(), Known { caller: caller.clone(), epoch });
         }
         Ok(caller)
     }
 
     fn recall(&self, token: &str, now: Millis) -> Option<Caller> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = known.get(token)?;
-        let believed = entry.checked.plus(BELIEVED_MS) > now;
-        let lasts = entry.caller.expires_ms.is_some_and(|expires| expires > now.0);
-        (believed && lasts).then(|| entry.caller.clone())
+        known.get(token).filter(|entry| self.holds(entry, now)).map(|entry| entry.caller.clone())
+    }
+
+    fn holds(&self, entry: &Known, now: Millis) -> bool {
+        let same = entry.caller.home.is_some_and(|home| self.cluster.store().epoch(home) == entry.epoch);
+        same && entry.caller.expires_ms.is_some_and(|expires| expires > now.0)
     }
 
     /// The user's row decides whether it may come in, and as what. The session may have been opened on
@@ -86,20 +89,21 @@ impl Recogniser {
         let found = self
             .cluster
             .read(&view, claims.org, move |tx| {
-                let open = queries::session_is_open(tx, &session, now)?;
-                Ok(if open { queries::by_id(tx, user)? } else { None })
+                let open = queries::is_open(tx, &session, now)?;
+                if open { access::role_of(tx, user) } else { Ok(None) }
             })
             .await?;
-        Ok(found.flatten().filter(|user| user.is_active).map(|user| caller(claims, &user)))
+        Ok(found.flatten().map(|role| caller(claims, role)))
     }
 }
 
-fn caller(claims: &Claims, user: &User) -> Caller {
+fn caller(claims: &Claims, role: Role) -> Caller {
+    let (user, session) = (claims.sub, Some(claims.sid));
     let actor = if claims.org.is_system() {
-        Actor::Platform { user: user.id }
+        Actor::Platform { user, session }
     } else {
-        Actor::User { organization: claims.org, user: user.id, role: user.role }
+        Actor::User { organization: claims.org, user, role, session }
     };
     let expires_ms = Some(claims.exp.saturating_mul(1000));
-    Caller { actor, home: Some(claims.org), session: Some(claims.sid), expires_ms }
+    Caller { actor, home: Some(claims.org), session, expires_ms }
 }

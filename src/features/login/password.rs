@@ -2,15 +2,14 @@
 
 use serde_json::json;
 
-use super::{
-    OpenSession, PasswordPool, RefuseLogin,
-    model::User,
-    queries,
-    tokens::{TOKEN_SECONDS, Tokens},
-};
+use super::{OpenSession, RefuseLogin};
 use crate::{
     cluster::{Unanswered, View},
-    features::access,
+    features::{
+        access,
+        identity::{self, PasswordPool, User},
+        sessions::{NewSession, TOKEN_SECONDS, Tokens},
+    },
     kernel::{Actor, OrgId, Refusal, Secret, SessionId},
     web::{Cx, Problem, Reply},
 };
@@ -37,7 +36,7 @@ pub(super) async fn log_in(
     let found = match organization {
         Some(organization) => cx
             .cluster
-            .read(&View::Session(None), organization, move |tx| queries::by_email(tx, &email))
+            .read(&View::Session(None), organization, move |tx| identity::by_email(tx, &email))
             .await?
             .flatten(),
         None => None,
@@ -67,11 +66,12 @@ async fn find_organization(cx: &Cx, asked: &Asked) -> Result<Option<OrgId>, Prob
 
 async fn open(cx: &Cx, tokens: &Tokens, organization: OrgId, user: User) -> Result<Reply, Problem> {
     let actor = if organization.is_system() {
-        Actor::Platform { user: user.id }
+        Actor::Platform { user: user.id, session: None }
     } else {
-        Actor::User { organization, user: user.id, role: user.role }
+        Actor::User { organization, user: user.id, role: user.role, session: None }
     };
-    let command = OpenSession { session: SessionId(cx.mint_id()), user: user.id, lasts_ms: SESSION_MS };
+    let session = NewSession { id: SessionId(cx.mint_id()), user: user.id, lasts_ms: SESSION_MS };
+    let command = OpenSession { session };
     let answer = cx.cluster.propose(&cx.ticket.by(actor), organization, &command).await?;
     let token = tokens.issue(organization, user.id, answer.reply, cx.now)?;
     let tokens = json!({ "access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "Bearer" });

@@ -48,7 +48,7 @@ const ISSUER: &str = "threatflow";
 const AUDIENCE: &str = "threatflow-api";
 
 /// How long an access token lasts.
-pub(super) const TOKEN_SECONDS: i64 = 600;
+pub const TOKEN_SECONDS: i64 = 600;
 
 /// Draws a signing key (PKCS#8), to be sealed before it goes anywhere.
 pub fn mint_signing_key() -> Result<Vec<u8>, Fault> {
