@@ -168,3 +168,59 @@ fn an_export_is_for_those_whose_role_allows_the_format() {
     assert_eq!(org.member("ana", "analyst").get(&org.path("/intel/export")).status, 403);
     assert_eq!(org.member("sen", "senior_analyst").get(&org.path("/intel/export")).status, 200);
 }
+
+#[test]
+fn a_policy_is_judged_tried_saved_and_bites() {
+    let world = World::one_node();
+    let org = world.organization("acme", "enterprise");
+    let ana = org.member("ana", "analyst");
+    let bad = json!({ "name": "x", "text": "forbid (principal, action, resource) when { resource.owner == principal };" });
+    let refused = org.admin.post(&org.path("/policies"), &bad);
+    assert_eq!(pointers(&refused), ["/text"]);
+    assert!(refused.body.contains("owner"), "{}", refused.body);
+    let policy = json!({ "name": "No reading of red", "text":
+        "forbid (principal in Role::\"analyst\", action == Action::\"read\", resource is Case) when { resource has tlp && resource.tlp == \"red\" };" });
+    let tried = org.admin.post(&org.path("/access/simulate"), &json!({ "policy": policy }));
+    assert_eq!(tried.status, 200, "{}", tried.body);
+    assert_eq!(tried.json["loses"][0]["after"], "conditional", "{}", tried.body);
+    let saved = org.admin.post(&org.path("/policies"), &policy);
+    assert_eq!((saved.status, saved.header("etag")), (201, Some("\"1\"")), "{}", saved.body);
+    let of = |tlp: &str| json!({ "permission": "read:case", "resource": { "fields": { "tlp": tlp } }, "explain": true });
+    assert_eq!(verdict(&ana, &org, of("green"))["allowed"], true);
+    let why = verdict(&ana, &org, of("red"));
+    assert_eq!((&why["allowed"], &why["reason"]["rule"]["policy"]), (&json!(false), &json!(id(&saved))));
+    let path = org.path(&format!("/policies/{}", id(&saved)));
+    assert_eq!(org.admin.send("DELETE", &path, None, &[("if-match", "\"1\"")]).unwrap().status, 204);
+    assert_eq!(verdict(&ana, &org, of("red"))["allowed"], true);
+}
+
+#[test]
+fn who_may_create_users_gives_them_no_role_above_its_own() {
+    let world = World::one_node();
+    let org = world.organization("acme", "enterprise");
+    let ana = org.member("ana", "analyst");
+    grant(&org, "allow", &format!("user:{}", user_id(&ana)), &["manage:user", "read:user"]);
+    let create = |name: &str, role: &str| {
+        let body = json!({ "email": format!("{name}@acme.test"), "password": "correct horse battery staple", "role": role });
+        ana.post(&org.path("/users"), &body)
+    };
+    assert_eq!(code(&create("eve", "admin")), "escalation");
+    assert_eq!(create("bob", "analyst").status, 201);
+}
+
+#[test]
+fn no_rule_of_an_organization_lets_those_above_it_read_its_content() {
+    let world = World::one_node();
+    let parent = world.organization("parent-co", "enterprise");
+    let child = world.child_of(&parent, "child-co", "enterprise");
+    grant(&child, "allow", "everyone", &["*:*"]);
+    for caller in [&parent.admin, &world.platform()] {
+        assert_eq!(caller.get(&child.path("")).status, 200);
+        for path in
+            ["/intel/objects", "/audit-events", "/grants", "/roles", "/groups", "/policies", "/access/review"]
+        {
+            assert_eq!(caller.get(&child.path(path)).status, 403, "{path}");
+        }
+    }
+    assert_eq!(child.admin.get(&parent.path("")).status, 404);
+}

@@ -7,7 +7,10 @@ use serde_json::json;
 use super::{model::NewUser, queries};
 use crate::{
     cluster::{Apply, Command, Kind},
-    features::quotas::{self, Resource},
+    features::{
+        access,
+        quotas::{self, Resource},
+    },
     kernel::{Fault, Permission, Refusal, Role, UserId},
     store::Stop,
 };
@@ -55,6 +58,7 @@ impl Command for CreateUser {
         if (self.user.role == Role::PlatformAdmin) != cx.organization.is_system() {
             return Err(Refusal::field("/role", "is not a role of this organization").into());
         }
+        access::require_may_give_role(cx, self.user.role)?;
         add_user(cx, &self.user)?;
         Ok(self.user.id)
     }

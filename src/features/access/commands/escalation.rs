@@ -132,8 +132,9 @@ fn escalates(lacks: Permission) -> Refusal {
 /// Refuses to give a built-in role to who does not hold all that it holds. For commands that create users or change their role.
 pub fn require_may_give_role(cx: &Apply<'_>, role: Role) -> Result<(), Stop> {
     let giver = Giver::of(cx)?;
-    // The platform's administrators create each other in the system file; elsewhere they give nothing.
-    if cx.organization.is_system() {
+    // The platform's administrators create each other in the system file. Who holds the built-in `admin` gives the
+    // built-in roles also while a denial binds it: the denial binds the other as well.
+    if cx.organization.is_system() || giver.rights.standing() == Standing::Member(Role::Admin) {
         return Ok(());
     }
     giver.require_role(cx, RoleRef::BuiltIn(role), None)

@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, types::Value};
 
-use super::{DeleteGrant, SaveGrant, SaveRole};
+use super::{DeleteGrant, SaveGrant, SavePolicy, SaveRole};
 use crate::{
     cluster::{Apply, Asks, Command},
     features::access::{
-        model::{Circumstances, Compiled, CustomRole, Grant, Verdict},
+        model::{Circumstances, Compiled, CustomRole, Grant, Policy, Verdict},
         queries,
     },
     kernel::{
@@ -27,6 +27,8 @@ pub(in crate::features::access) enum Proposed {
     Grant { grant: Grant, new: bool },
     /// A role.
     Role { role: CustomRole, new: bool },
+    /// A policy.
+    Policy { policy: Policy, new: bool },
     /// A grant or a denial goes.
     DeleteGrant(GrantId),
 }
@@ -64,6 +66,9 @@ pub(in crate::features::access) fn simulate(
         match proposed {
             Proposed::Grant { grant, new } => run(&mut cx, SaveGrant { grant, new, if_version: None })?,
             Proposed::Role { role, new } => run(&mut cx, SaveRole { role, new, if_version: None })?,
+            Proposed::Policy { policy, new } => {
+                run(&mut cx, SavePolicy { policy, new, if_version: None })?;
+            }
             Proposed::DeleteGrant(grant) => run(&mut cx, DeleteGrant { grant, if_version: None })?,
         }
     }

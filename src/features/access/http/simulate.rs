@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::body::{read_grant, read_role};
+use super::{
+    body::{read_grant, read_role},
+    policies::read_policy,
+};
 use crate::{
     features::access::{
         commands::{Difference, Proposed, Simulated, simulate},
         model::Verdict,
     },
-    kernel::{GrantId, Permission, Refusal, RoleId},
+    kernel::{GrantId, Permission, PolicyId, Refusal, RoleId},
     store::Stop,
     web::{Cx, Fields, Method, Needs, Problem, Reply, Route, value},
 };
@@ -34,16 +37,18 @@ fn read_proposed(fields: &mut Fields, minted: uuid::Uuid) -> Option<Proposed> {
     let row = id.unwrap_or(minted);
     let grant = fields.nested("grant", |inner| read_grant(inner, GrantId(row)));
     let role = fields.nested("role", |inner| read_role(inner, RoleId(row)));
+    let policy = fields.nested("policy", |inner| read_policy(inner, PolicyId(row)));
     let removed = fields.optional("delete_grant", value::parsed::<GrantId>("the id of a grant"));
     let changes = [
         grant.map(|grant| Proposed::Grant { grant, new }),
         role.map(|role| Proposed::Role { role, new }),
+        policy.map(|policy| Proposed::Policy { policy, new }),
         removed.map(Proposed::DeleteGrant),
     ];
     let mut changes = changes.into_iter().flatten();
     let first = changes.next();
     if first.is_none() || changes.next().is_some() {
-        fields.reject("grant", "or role or delete_grant must be there, and only one of them");
+        fields.reject("grant", "or role or policy or delete_grant must be there, and only one of them");
     }
     first
 }

@@ -292,11 +292,16 @@ impl Compiled {
             .map_or(decided(Verdict::Denied, Reason::Nothing), |reason| decided(Verdict::Depends, reason))
     }
 
+    /// Whether no denial and no policy takes it from this actor.
+    pub fn is_undeniable(&self, permission: Permission) -> bool {
+        self.standing == Standing::Member(Role::Admin) && UNDENIABLE.holds(permission)
+    }
+
     fn ask_policies(&self, permission: Permission, thing: &Attributes, how: &Circumstances) -> PolicyVerdict {
         let Some(policies) = &self.policies else { return PolicyVerdict::default() };
         let verdict = policies.ask(permission, thing, how);
         // What takes it to undo a policy is not taken by one.
-        if self.standing == Standing::Member(Role::Admin) && UNDENIABLE.holds(permission) {
+        if self.is_undeniable(permission) {
             return PolicyVerdict { forbids: None, ..verdict };
         }
         verdict
@@ -365,8 +370,8 @@ impl Compiled {
     }
 
     fn may_be_forbidden(&self, permission: Permission) -> bool {
-        let exempt = self.standing == Standing::Member(Role::Admin) && UNDENIABLE.holds(permission);
-        !exempt && self.policies.as_ref().is_some_and(|policies| policies.may_forbid(permission))
+        !self.is_undeniable(permission)
+            && self.policies.as_ref().is_some_and(|policies| policies.may_forbid(permission))
     }
 
     /// The reason in full: which rule, role, grant or policy decided.

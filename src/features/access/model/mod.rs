@@ -18,10 +18,11 @@ pub use compiled::{
 pub use condition::{Circumstances, Condition, DEPTH_MAX, Holder, PARTS_MAX, Truth, VALUES_MAX};
 pub use network::Network;
 pub use policy::{
-    Bound, FLAWED, POLICIES_MAX, Policies, Policy, PolicyVerdict, SLICE_MAX, TEXT_BYTES_MAX, scope,
+    Bound, FLAWED, POLICIES_MAX, Policies, Policy, PolicyVerdict, SLICE_MAX, TEXT_BYTES_MAX, scope, type_name,
 };
 pub use rule::{
     CustomRole, Effect, GRANTS_MAX, GROUPS_MAX, Given, Grant, Group, Holding, Patterns, ROLES_MAX, RULES_MAX,
     RoleRef, RoleRule, Subject,
 };
 pub use standing::Standing;
+pub(in crate::features::access) use window::local;

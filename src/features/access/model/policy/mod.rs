@@ -21,7 +21,9 @@ use cedar_policy::{
     Request, RestrictedExpression,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+pub use self::schema::type_name;
 pub use self::text::{FLAWED, TEXT_BYTES_MAX, scope};
 use self::{
     schema::{attributes_of, context_of, uid},
@@ -69,6 +71,8 @@ struct Slice {
     /// One that looks at the thing and permits.
     looking_permit: Option<PolicyId>,
     count: usize,
+    /// Each as JSON, and whether it forbids.
+    forms: Vec<(bool, Value)>,
 }
 
 /// An organization's policies, by the permissions that they can be about.
@@ -106,6 +110,7 @@ impl Policies {
 impl Slice {
     fn add(&mut self, id: PolicyId, parsed: &Parsed) -> Option<()> {
         self.count += 1;
+        self.forms.push((parsed.policy.effect() == CedarEffect::Forbid, parsed.form.clone()));
         self.whole.add(parsed.policy.clone()).ok()?;
         if parsed.policy.effect() == CedarEffect::Forbid {
             self.forbid.get_or_insert(id);
@@ -142,9 +147,19 @@ impl Bound {
         Some(Self { policies, principal: uid("User", &user.to_string())?, parents })
     }
 
-    /// Whether any policy can be about it.
-    pub fn concern(&self, permission: Permission) -> bool {
-        self.policies.slices.contains_key(&permission)
+    /// The policies that can be about it, as JSON, and whether each forbids.
+    pub fn about(&self, permission: Permission) -> impl Iterator<Item = (bool, &Value)> {
+        let slice = self.policies.slices.get(&permission);
+        slice.into_iter().flat_map(|slice| &slice.forms).map(|(forbids, form)| (*forbids, form))
+    }
+
+    /// Whether the user is an entity, or in it.
+    pub fn is_in(&self, kind: &str, id: &str, at: Millis) -> bool {
+        let Some(entity) = uid(kind, id) else { return false };
+        let held = |(parent, until): &(EntityUid, Option<Millis>)| {
+            *parent == entity && until.is_none_or(|until| until > at)
+        };
+        self.principal == entity || self.parents.iter().any(held)
     }
 
     /// Whether a policy can forbid it.

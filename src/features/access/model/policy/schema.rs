@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// `investigation` is `Investigation`, `audit_log` is `AuditLog`.
-pub(super) fn type_name(resource: &str) -> String {
+pub fn type_name(resource: &str) -> String {
     let mut name = String::with_capacity(resource.len());
     for word in resource.split('_') {
         let mut letters = word.chars();

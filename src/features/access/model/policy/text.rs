@@ -23,6 +23,8 @@ pub(super) struct Parsed {
     pub(super) permissions: PermissionSet,
     /// Whether it looks at the thing, beyond its type.
     pub(super) looks: bool,
+    /// It, as JSON.
+    pub(super) form: Value,
 }
 
 /// Reads a policy, or says what is wrong with its text.
@@ -41,8 +43,9 @@ pub(super) fn parse(policy: &Policy) -> Result<Parsed, String> {
     if read.effect() == Effect::Permit && read.action_constraint() == ActionConstraint::Any {
         return Err("permits every action; a permit must name its actions".to_owned());
     }
-    let looks = looks_at_resource(&read)?;
-    Ok(Parsed { policy: read, permissions, looks })
+    let form = read.to_json().map_err(|error| format!("cannot be looked through: {error}"))?;
+    let looks = looks_at_resource(&read, &form);
+    Ok(Parsed { policy: read, permissions, looks, form })
 }
 
 fn validate(policy: &cedar_policy::Policy) -> Result<(), String> {
@@ -79,11 +82,10 @@ fn permissions_of(policy: &cedar_policy::Policy) -> PermissionSet {
     PermissionSet::of(&fitting)
 }
 
-fn looks_at_resource(policy: &cedar_policy::Policy) -> Result<bool, String> {
+fn looks_at_resource(policy: &cedar_policy::Policy, form: &Value) -> bool {
     let names_one =
         !matches!(policy.resource_constraint(), ResourceConstraint::Any | ResourceConstraint::Is(_));
-    let json = policy.to_json().map_err(|error| format!("cannot be looked through: {error}"))?;
-    Ok(names_one || json.get("conditions").is_some_and(mentions_resource))
+    names_one || form.get("conditions").is_some_and(mentions_resource)
 }
 
 fn mentions_resource(value: &Value) -> bool {

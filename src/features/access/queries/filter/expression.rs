@@ -43,6 +43,11 @@ impl Expression {
         Self::Row(vec![test.into(), Part::Value(value.to_owned())])
     }
 
+    /// A test without parameters.
+    pub(super) fn test(test: String) -> Self {
+        Self::Row(vec![test.into()])
+    }
+
     /// Whether a column is one of some values; a column that is NULL is none of them.
     pub(super) fn is_in(column: &str, values: &[String]) -> Self {
         Self::Row(vec![

@@ -4,6 +4,7 @@
 //! holds it to that), or more of them when it is not `precise`: then each row of the page is asked again, and rows
 //! are over-fetched. Whoever lists asks again in either case; the filter is what makes the list fast, the engine what decides.
 
+mod cedar;
 mod expression;
 #[cfg(test)]
 mod tests;
@@ -70,13 +71,9 @@ pub fn filter(
     };
     let (expression, precise) = match rights.standing() {
         Standing::Member(_) if rights.standing().floor().holds(permission) => {
-            let asks_policies = rights.policies().is_some_and(|policies| policies.concern(permission));
-            let mut allowed = about(rights.allowances());
-            if asks_policies {
-                // A policy may permit any row, and forbid any: only the engine can tell.
-                allowed.push(Expression::Known(Truth::True));
-            }
-            (all(vec![any(allowed), not(any(about(rights.denials())))]), !asks_policies)
+            let (mut allowed, mut denied) = (about(rights.allowances()), about(rights.denials()));
+            let precise = list.add_policies(rights, permission, &mut allowed, &mut denied);
+            (all(vec![any(allowed), not(any(denied))]), precise)
         }
         // No rule is about anybody else: it is all or nothing.
         _ => {
@@ -97,6 +94,36 @@ struct List<'a> {
 }
 
 impl List<'_> {
+    /// Adds what policies permit and forbid; answers whether each of them could be said on rows. One that could not may permit
+    /// any row: only the engine can tell.
+    fn add_policies(
+        &self,
+        rights: &Compiled,
+        permission: Permission,
+        allowed: &mut Vec<Expression>,
+        denied: &mut Vec<Expression>,
+    ) -> bool {
+        let Some(bound) = rights.policies() else { return true };
+        let reader = cedar::Reader { list: self, bound, permission };
+        let exempt = rights.is_undeniable(permission);
+        let mut precise = true;
+        for (forbids, policy) in bound.about(permission) {
+            if forbids && exempt {
+                continue;
+            }
+            match (reader.policy(policy), forbids) {
+                (Some(rows), true) => denied.push(rows),
+                (Some(rows), false) => allowed.push(rows),
+                (None, true) => precise = false,
+                (None, false) => {
+                    precise = false;
+                    allowed.push(Expression::Known(Truth::True));
+                }
+            }
+        }
+        precise
+    }
+
     fn clause(&self, clause: &Clause) -> Expression {
         if clause.expires.is_some_and(|expires| expires <= self.how.at) {
             return Expression::Known(Truth::False);

@@ -1,14 +1,18 @@
 //! The filter agrees with the engine on every row: random rules, random rows, brute force.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, params_from_iter};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Collaborators, Columns, Filter, filter};
 use crate::{
-    features::access::model::{Circumstances, Compiled, Given, Grant, Standing, Verdict},
-    kernel::{Attributes, Field, GrantId, GroupId, Level, Millis, Permission, Role, UserId},
+    features::access::model::{
+        Bound, Circumstances, Compiled, Given, Grant, Policies, Policy, RoleRef, Standing, Verdict,
+    },
+    kernel::{Attributes, Field, GrantId, GroupId, Level, Millis, Permission, PolicyId, Role, UserId},
 };
 
 /// Cases: a set of rules, asked about every row.
@@ -184,6 +188,96 @@ fn the_filter_selects_the_rows_that_the_engine_allows_in_every_one_of_ten_thousa
         some += usize::from(!allowed.is_empty() && allowed.len() < things.len());
     }
     assert!(some > 1_000, "only {some} cases select some rows and not others");
+}
+
+fn cedar(dice: &mut Dice, depth: usize) -> String {
+    let field = dice.one(&["tlp", "severity", "classification", "format"]);
+    let value = dice.one(&["red", "amber", "green"]);
+    let sides = if depth == 0 { 12 } else { 17 };
+    match dice.roll(sides) {
+        0 => "resource has owner && resource.owner == principal".to_owned(),
+        1 => "resource has assignee && principal == resource.assignee".to_owned(),
+        2 => "resource.collaborators.contains(principal)".to_owned(),
+        3 => format!("resource has {field} && resource.{field} == \"{value}\""),
+        4 => format!("resource has {field} && [\"{value}\", \"red\"].contains(resource.{field})"),
+        5 => format!("resource has {field} && resource.{field} != \"{value}\""),
+        6 => "context has mfa && context.mfa".to_owned(),
+        7 => "context has ip && context.ip.isInRange(ip(\"10.0.0.0/8\"))".to_owned(),
+        8 => format!("principal in Group::\"{}\"", group(dice.roll(2))),
+        9 => format!("context.minute {} {}", dice.one(&["<", ">=", "<=", ">"]), dice.one(&[60, 630, 1000])),
+        10 => format!("resource == Case::\"t{}\"", dice.roll(ROWS)),
+        11 => {
+            format!("resource has owner && resource.owner in [User::\"{}\", principal]", user(dice.roll(3)))
+        }
+        12 => format!("!({})", cedar(dice, depth - 1)),
+        13 => format!("({}) && ({})", cedar(dice, depth - 1), cedar(dice, depth - 1)),
+        14 => format!("({}) || ({})", cedar(dice, depth - 1), cedar(dice, depth - 1)),
+        15 => {
+            let [condition, yes, no] = [(); 3].map(|()| cedar(dice, depth - 1));
+            format!("if {condition} then {yes} else {no}")
+        }
+        // What no filter can say.
+        _ => format!("resource has {field} && resource.{field} like \"{}*\"", &value[..1]),
+    }
+}
+
+fn policy(dice: &mut Dice, number: usize) -> Policy {
+    let effect = dice.one(&["permit", "forbid"]);
+    let principal = dice.one(&["principal", "principal in Role::\"senior_analyst\""]);
+    let resource = dice.one(&["resource is Case", "resource is Case", "resource == Case::\"t3\""]);
+    let when = dice.one(&["when", "unless"]);
+    let condition = cedar(dice, 2);
+    Policy {
+        id: PolicyId(Uuid::from_u128(500 + number as u128)),
+        name: number.to_string(),
+        text: format!(
+            "{effect} ({principal}, action in [Action::\"read\", Action::\"delete\"], {resource}) {when} {{ {condition} }};"
+        ),
+    }
+}
+
+#[test]
+fn policies_are_said_on_rows_or_owned_to_be_imprecise() {
+    let mut dice = Dice(0x5EED_0002);
+    let things: Vec<_> = (0..ROWS).map(|number| thing(&mut dice, number)).collect();
+    let tx = table(&things);
+    let (mut precise, mut some) = (0, 0);
+    for case in 0..1_000 {
+        let count = 1 + dice.roll(3);
+        let policies: Vec<_> = (0..count).map(|number| policy(&mut dice, number)).collect();
+        let Ok(read) = Policies::read(&policies) else { panic!("case {case}: {policies:?}") };
+        let groups = [group(0)];
+        let role = dice.one(&[Role::Analyst, Role::TeamLead]);
+        let roles = role.lineage().map(|role| (RoleRef::BuiltIn(role), None));
+        let bound = Bound::new(Arc::new(read), user(0), &groups, roles);
+        let grants = (0..dice.roll(3)).map(|number| grant(&mut dice, number)).collect();
+        let given = Given { groups: groups.to_vec(), grants, ..Given::default() };
+        let rights = Compiled::member(user(0), role, &given).with_policies(bound);
+        let permission = dice.one(&[Permission::CaseRead, Permission::CaseDelete]);
+        let how = circumstances(&mut dice);
+
+        let filter = filter(&rights, permission, &COLUMNS, &how, 1);
+
+        let mut allowed: Vec<String> = things
+            .iter()
+            .filter(|thing| rights.decide(permission, thing, &how).verdict == Verdict::Allowed)
+            .map(|thing| thing.id.clone().unwrap())
+            .collect();
+        allowed.sort();
+        let selected = selected(&tx, &filter);
+        if filter.precise {
+            precise += 1;
+            assert_eq!(selected, allowed, "case {case}: {filter:?} of {policies:?}");
+        } else {
+            assert!(
+                allowed.iter().all(|id| selected.contains(id)),
+                "case {case}: {filter:?} of {policies:?}"
+            );
+        }
+        some += usize::from(!allowed.is_empty() && allowed.len() < things.len());
+    }
+    assert!(precise > 500 && precise < 1_000, "{precise} of 1000 are precise");
+    assert!(some > 200, "only {some} cases select some rows and not others");
 }
 
 #[test]
