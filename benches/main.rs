@@ -28,7 +28,8 @@ mod report;
 use self::{
     etcd::Etcd,
     figures::{
-        cold, crowd, failover, flood, idle, import, reads, rejoin, restart, scrub, startup, stop, writes,
+        access, cold, crowd, failover, flood, idle, import, reads, rejoin, restart, scrub, startup, stop,
+        writes,
     },
     options::{Figure, Options},
     product::Product,
@@ -66,6 +67,9 @@ async fn run(options: &Options) {
     }
     if options.wants(Figure::Scrub) {
         scrub::measure(options, &mut report).await;
+    }
+    if options.wants(Figure::Access) {
+        access::measure(options, &mut report);
     }
     report.end();
 }

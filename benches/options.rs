@@ -18,10 +18,11 @@ pub enum Figure {
     Restart,
     Rejoin,
     Scrub,
+    Access,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 13] = [
+    const ALL: [(&'static str, Self); 14] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
@@ -35,6 +36,7 @@ impl Figure {
         ("restart", Self::Restart),
         ("rejoin", Self::Rejoin),
         ("scrub", Self::Scrub),
+        ("access", Self::Access),
     ];
 }
 
@@ -52,7 +54,7 @@ pub struct Options {
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
                      \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin and scrub\n\
-                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub";
+                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, access";
 
 impl Options {
     /// Reads it, or ends the program.
@@ -97,7 +99,14 @@ impl Options {
     /// Whether any figure is wanted that such a cluster shows.
     pub fn wants_a_cluster_of(&self, nodes: usize) -> bool {
         let shown = match self.only {
-            Some(Figure::Startup | Figure::Cold | Figure::Restart | Figure::Rejoin | Figure::Scrub) => false,
+            Some(
+                Figure::Startup
+                | Figure::Cold
+                | Figure::Restart
+                | Figure::Rejoin
+                | Figure::Scrub
+                | Figure::Access,
+            ) => false,
             Some(Figure::Failover | Figure::Crowd | Figure::Stop) => nodes > 1,
             _ => true,
         };

@@ -2,8 +2,70 @@
 -- Written by `UPDATE=1 cargo test --test it the_schemas_for_reading`; change a migration instead.
 
 CREATE TABLE access_grants (
+    id         TEXT PRIMARY KEY,
+    subject    TEXT NOT NULL,  -- everyone, user:<id>, group:<id>, role:<name or id>
+    body       TEXT NOT NULL,  -- JSON: effect, patterns of permissions, resource, condition
+    expires_ms INTEGER,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    version    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX access_grants_by_expiry ON access_grants (expires_ms) WHERE expires_ms IS NOT NULL;
+
+CREATE INDEX access_grants_by_subject ON access_grants (subject, id);
+
+CREATE TABLE access_groups (
+    id         TEXT PRIMARY KEY,
+    name       TEXT NOT NULL UNIQUE,
+    body       TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    version    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE access_holdings (
+    subject    TEXT NOT NULL,  -- user:<id> or group:<id>
+    role       TEXT NOT NULL REFERENCES access_roles (id),
+    expires_ms INTEGER,
+    created_ms INTEGER NOT NULL,
+    PRIMARY KEY (subject, role)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX access_holdings_by_expiry ON access_holdings (expires_ms) WHERE expires_ms IS NOT NULL;
+
+CREATE INDEX access_holdings_by_role ON access_holdings (role, subject);
+
+CREATE TABLE access_members (
+    user_id    TEXT NOT NULL,
+    group_id   TEXT NOT NULL REFERENCES access_groups (id),
+    created_ms INTEGER NOT NULL,
+    PRIMARY KEY (user_id, group_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX access_members_by_group ON access_members (group_id, user_id);
+
+CREATE TABLE access_overseers (
     organization TEXT PRIMARY KEY,  -- an ancestor whose administrators oversee this organization
     created_ms   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE access_policies (
+    id         TEXT PRIMARY KEY,
+    name       TEXT NOT NULL UNIQUE,
+    body       TEXT NOT NULL,  -- JSON: the text of one Cedar policy
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    version    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE access_roles (
+    id         TEXT PRIMARY KEY,
+    name       TEXT NOT NULL UNIQUE,
+    body       TEXT NOT NULL,  -- JSON: what it inherits and allows
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    version    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audit_events (

@@ -13,7 +13,11 @@ use std::sync::LazyLock;
 use crate::{
     app::{commands, routes},
     cluster::{Envelope, Outcome},
-    features::{audit, intel, sessions},
+    features::{
+        access::model::{Condition, Policy, Subject, scope},
+        audit, intel, sessions,
+    },
+    kernel::{PermissionSet, PolicyId},
     node::NodeConfig,
     store::SealedEntry,
     web::{Problem, Route},
@@ -66,6 +70,26 @@ pub fn fields(data: &[u8]) {
     assert!(TOKENS.verify(&query).is_none(), "a token nobody signed");
 }
 
+/// What an organization writes about access: conditions, patterns, subjects, the text of policies.
+pub fn access(data: &[u8]) {
+    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(data)
+        && let Ok(condition) = Condition::parse(&value, "")
+    {
+        let again = condition.to_value();
+        assert_eq!(Condition::parse(&again, "").as_ref(), Ok(&condition), "{again}");
+        assert!(condition.implies(&condition));
+    }
+    let text = String::from_utf8_lossy(data);
+    if let Ok(subject) = text.parse::<Subject>() {
+        assert_eq!(subject.to_string().parse(), Ok(subject));
+    }
+    let _ = PermissionSet::selected(&text);
+    let policy = Policy { id: PolicyId(uuid::Uuid::nil()), name: String::new(), text: text.into_owned() };
+    if let Ok((permissions, _)) = scope(&policy) {
+        assert!(!permissions.is_empty());
+    }
+}
+
 /// The canonical JSON under the audit trail: the fast way gives what the slow one does.
 pub fn canonical(data: &[u8]) {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(data) else { return };
@@ -86,5 +110,6 @@ fn every_seed_is_taken() {
         ("bundle", bundle),
         ("fields", fields),
         ("canonical", canonical),
+        ("access", access),
     ]);
 }

@@ -1,5 +1,6 @@
 //! One file for each figure.
 
+pub mod access;
 pub mod cold;
 pub mod crowd;
 pub mod failover;

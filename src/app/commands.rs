@@ -27,6 +27,18 @@ pub const COMMANDS: &[Entry] = &[
     entry::<ForgetSent>(),
     entry::<RaiseFile>(),
     entry::<Rehearse>(),
+    entry::<access::SaveRole>(),
+    entry::<access::DeleteRole>(),
+    entry::<access::GiveRole>(),
+    entry::<access::TakeRole>(),
+    entry::<access::SaveGroup>(),
+    entry::<access::DeleteGroup>(),
+    entry::<access::SetMember>(),
+    entry::<access::SaveGrant>(),
+    entry::<access::DeleteGrant>(),
+    entry::<access::SavePolicy>(),
+    entry::<access::DeletePolicy>(),
+    entry::<access::ForgetExpired>(),
     entry::<quotas::ReportUsage>(),
     entry::<quotas::MeasureStorage>(),
     entry::<quotas::LeaseCalls>(),
@@ -98,7 +110,7 @@ fn run<C: Command>(cx: &mut Apply<'_>, body: &str) -> Result<Box<RawValue>, Stop
     // The edge wrote the body from the same type: what does not decode was written by a newer binary.
     let command: C = serde_json::from_str(body)
         .map_err(|error| Fault::new(format!("decode {} v{}", C::KIND.name, C::KIND.version), error))?;
-    access::require(cx, C::NEEDS)?;
+    access::require(cx, C::NEEDS, C::ASKS)?;
     let reply = command.apply(cx)?;
     Ok(to_raw_value(&reply)?)
 }

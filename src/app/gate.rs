@@ -3,11 +3,11 @@
 use crate::{
     cluster::Cluster,
     features::{
-        access::{self, Standing},
+        access::{self, Compiled, Recall, Standing},
         quotas::calls::CallMeter,
         sessions::Recogniser,
     },
-    kernel::{Actor, OrgId, Origin, Permission},
+    kernel::{Actor, Attributes, OrgId, Origin, Permission},
     web::{Admitted, Caller, Credentials, Cx, Gate, Later, Problem, now},
 };
 
@@ -16,11 +16,13 @@ pub(super) struct AppGate {
     cluster: Cluster,
     recogniser: Recogniser,
     meter: CallMeter,
+    recall: Recall,
 }
 
 impl AppGate {
     pub(super) fn new(cluster: Cluster, recogniser: Recogniser, meter: CallMeter) -> Self {
-        Self { cluster, recogniser, meter }
+        let recall = Recall::new(cluster.clone());
+        Self { cluster, recogniser, meter, recall }
     }
 
     async fn find(&self, cx: &Cx, name: &str) -> Result<OrgId, Problem> {
@@ -38,29 +40,30 @@ impl AppGate {
         found.flatten().ok_or_else(Problem::not_found)
     }
 
-    /// Where the caller stands, as far as the edge knows. Its own role came with it; a file is read only
-    /// for organizations other than its own.
-    async fn standing(&self, cx: &Cx, organization: OrgId) -> Result<Standing, Problem> {
-        let actor = cx.caller.actor.clone();
-        match actor {
-            Actor::User { organization: home, role, .. } if home == organization => {
-                return Ok(Standing::Member(role));
-            }
-            Actor::Platform { .. }
-                if !organization.is_system() && self.cluster.store().exists(organization) =>
-            {
-                return Ok(Standing::Operator);
-            }
-            _ => {}
-        }
-        let read = move |tx: &rusqlite::Connection| access::standing(tx, organization, &actor);
-        let found = self.cluster.read(&cx.view, organization, read).await?;
-        Ok(found.unwrap_or(Standing::Stranger))
-    }
-
-    async fn locate(&self, cx: &Cx, name: &str, needs: Permission) -> Result<OrgId, Problem> {
+    async fn locate(
+        &self,
+        cx: &Cx,
+        name: &str,
+        needs: Permission,
+        thing: &Attributes,
+    ) -> Result<OrgId, Problem> {
         let organization = self.find(cx, name).await?;
-        self.standing(cx, organization).await?.require(needs)?;
+        let how = access::circumstances_of(&cx.ticket.origin, cx.now);
+        let actor = &cx.caller.actor;
+        if matches!(actor, Actor::Platform { .. })
+            && !organization.is_system()
+            && self.cluster.store().exists(organization)
+        {
+            Compiled::fixed(Standing::Operator).require(needs, thing, &how)?;
+            return Ok(organization);
+        }
+        let remembered = self.recall.remembered(organization, actor);
+        if remembered.is_some_and(|rights| rights.require(needs, thing, &how).is_ok()) {
+            return Ok(organization);
+        }
+        // A no is never answered from memory: what allows it may have been written a moment ago.
+        let rights = self.recall.look_up(&cx.view, organization, actor).await?;
+        rights.require(needs, thing, &how)?;
         Ok(organization)
     }
 
@@ -97,7 +100,8 @@ impl Gate for AppGate {
         cx: &'a Cx,
         name: &'a str,
         needs: Permission,
+        thing: &'a Attributes,
     ) -> Later<'a, Result<OrgId, Problem>> {
-        Box::pin(self.locate(cx, name, needs))
+        Box::pin(self.locate(cx, name, needs, thing))
     }
 }

@@ -21,7 +21,7 @@ use super::routes::State;
 use crate::{
     cluster::{Cluster, PruneReplies, Ticket, Unanswered},
     features::{
-        identity, keys,
+        access, identity, keys,
         membership::{self, jobs::CleanUp},
         quotas,
     },
@@ -213,6 +213,7 @@ async fn bury(cluster: Cluster, rule: CleanUp) {
 async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
     if !file.is_system() {
         quotas::jobs::measure(cluster, file).await?;
+        access::jobs::forget_expired(cluster, file).await?;
     }
     identity::jobs::erase(cluster, file).await?;
     let before = now().plus(-DAY_MS);

@@ -8,7 +8,7 @@ use super::gate::AppGate;
 use crate::{
     cluster::{Cluster, Rehearse},
     features::{
-        audit, identity,
+        access, audit, identity,
         identity::PasswordPool,
         intel, keys,
         login::{self, Desk},
@@ -56,6 +56,7 @@ fn routes(desk: &Desk) -> Vec<Route> {
     let mut routes = [
         login::http::routes(desk),
         identity::http::routes(&desk.pool),
+        access::http::routes(),
         organizations::http::routes(&desk.pool),
         quotas::http::routes(),
         intel::http::routes(),

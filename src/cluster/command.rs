@@ -36,6 +36,15 @@ pub enum Trail {
     Silent,
 }
 
+/// Whether what a command needs is decided before it is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Decided before, without a look at what it changes.
+    Once,
+    /// Before it, only what can never be allowed is refused; apply asks again with the thing that it changes.
+    Again,
+}
+
 /// Something that changes one file: a pure function of (file, entry).
 ///
 /// `apply` has four paragraphs: read, decide, write, note. It may refuse at any point; what it wrote
@@ -45,6 +54,8 @@ pub trait Command: Serialize + DeserializeOwned + Send + 'static {
     const KIND: Kind;
     /// What its actor must hold, decided from rows of the same file.
     const NEEDS: Permission;
+    /// Whether apply asks again, with the thing that it changes.
+    const ASKS: Asks = Asks::Once;
     /// Whether it leaves an audit event.
     const TRAIL: Trail = Trail::Event;
     /// The level it came with: below it, the edge and apply refuse it.

@@ -25,7 +25,7 @@ mod turns;
 mod verdict;
 
 pub use about::About;
-pub use command::{Apply, Command, Kind, Left, Note, Trail};
+pub use command::{Apply, Asks, Command, Kind, Left, Note, Trail};
 pub use copies::Copied;
 pub use envelope::{Envelope, Sent};
 pub use handle::{Cluster, Unanswered, View};

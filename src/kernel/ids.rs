@@ -26,6 +26,10 @@ id!(SessionId, "Names a session.");
 id!(JobId, "Names an import job.");
 id!(EventId, "Names an audit event.");
 id!(OutboxId, "Names an effect that travels from one file to another.");
+id!(RoleId, "Names a custom role.");
+id!(GroupId, "Names a group of users.");
+id!(GrantId, "Names a direct grant or denial.");
+id!(PolicyId, "Names a policy.");
 id!(TokenId, "Names a one-time join token.");
 
 impl OrgId {

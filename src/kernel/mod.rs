@@ -4,6 +4,7 @@
 //! SQL. Start reading at `refusal.rs` and `fault.rs`: the split between them is the product's backbone.
 
 mod actor;
+mod attributes;
 mod fault;
 mod hex;
 mod ids;
@@ -14,11 +15,15 @@ mod secret;
 mod time;
 
 pub use actor::{Actor, Origin};
+pub use attributes::{Attributes, Field, Level};
 pub use fault::Fault;
 pub use hex::{from_hex, to_hex};
-pub use ids::{EventId, FileId, JobId, OrgId, OutboxId, RequestId, SessionId, TokenId, UserId};
+pub use ids::{
+    EventId, FileId, GrantId, GroupId, JobId, OrgId, OutboxId, PolicyId, RequestId, RoleId, SessionId,
+    TokenId, UserId,
+};
 pub use page::{Page, Window};
-pub use permission::{Permission, Role};
+pub use permission::{LIMITED_SETTINGS, Permission, PermissionSet, ROLES, Role, RoleRow, When};
 pub use refusal::{FieldError, Overage, Refusal};
 pub use secret::Secret;
 pub use time::{DAY_MS, Millis, Period};

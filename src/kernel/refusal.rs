@@ -80,6 +80,20 @@ pub enum Refusal {
     DomainTaken,
     /// Another user of the organization has the e-mail address.
     EmailTaken,
+    /// Another one of its kind in the organization has the name.
+    NameTaken,
+    /// The organization has as many as it may have, whatever its plan.
+    LimitReached {
+        /// Of what.
+        what: String,
+        /// How many it may have.
+        max: i64,
+    },
+    /// The actor would give what it does not hold itself, or take back a denial that binds it.
+    Escalation {
+        /// The permission that it does not hold.
+        permission: String,
+    },
     /// The row has changed since the caller read it.
     VersionMismatch {
         /// Its present version.
@@ -132,6 +146,9 @@ impl Refusal {
             Self::SlugTaken => "slug_taken",
             Self::DomainTaken => "domain_taken",
             Self::EmailTaken => "email_taken",
+            Self::NameTaken => "name_taken",
+            Self::LimitReached { .. } => "limit_reached",
+            Self::Escalation { .. } => "escalation",
             Self::VersionMismatch { .. } => "version_mismatch",
             Self::WrongState { .. } => "wrong_state",
             Self::KeyChanged => "key_changed",

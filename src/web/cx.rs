@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Caller, Fields, Frame, Problem, QueryFields, Version};
 use crate::{
     cluster::{Cluster, Ticket, View},
-    kernel::{Millis, OrgId, Permission},
+    kernel::{Attributes, Millis, OrgId, Permission},
 };
 
 /// One request.
@@ -45,12 +45,17 @@ impl Cx {
 
     /// The organization that `{org}` stands for. 404 if the caller may not see it, 403 if it may not do this.
     pub async fn place(&self, needs: Permission) -> Result<OrgId, Problem> {
-        self.frame.gate.locate(self, self.param("org"), needs).await
+        self.place_for(needs, &Attributes::UNKNOWN).await
+    }
+
+    /// The same, when the caller's rights hang on what it does it to.
+    pub async fn place_for(&self, needs: Permission, thing: &Attributes) -> Result<OrgId, Problem> {
+        self.frame.gate.locate(self, self.param("org"), needs, thing).await
     }
 
     /// The same for an organization named elsewhere.
     pub async fn place_of(&self, name: &str, needs: Permission) -> Result<OrgId, Problem> {
-        self.frame.gate.locate(self, name, needs).await
+        self.frame.gate.locate(self, name, needs, &Attributes::UNKNOWN).await
     }
 
     /// The fields of a JSON body.

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin};
 
 use super::{Cx, Problem};
-use crate::kernel::{Actor, OrgId, Origin, Permission, SessionId};
+use crate::kernel::{Actor, Attributes, OrgId, Origin, Permission, SessionId};
 
 /// A future in a box, so that [`Gate`] can be a trait object.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -62,11 +62,13 @@ pub trait Gate: Send + Sync + 'static {
     /// Counts a call against its organization's rate, or answers 429.
     fn admit<'a>(&'a self, caller: &'a Caller) -> Later<'a, Result<Admitted, Problem>>;
 
-    /// Finds the organization that `name` (an id, a slug or `me`) stands for and refuses early.
+    /// Finds the organization that `name` (an id, a slug or `me`) stands for, and refuses what the caller may not do to `thing`
+    /// there.
     fn locate<'a>(
         &'a self,
         cx: &'a Cx,
         name: &'a str,
         needs: Permission,
+        thing: &'a Attributes,
     ) -> Later<'a, Result<OrgId, Problem>>;
 }

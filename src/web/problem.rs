@@ -1,5 +1,7 @@
 //! Problems: RFC 9457 bodies, built in one table.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -19,7 +21,7 @@ pub struct Problem {
     /// What went wrong here, and what would be right.
     pub detail: String,
     /// Typed extras.
-    pub extras: Map<String, Value>,
+    pub extras: BTreeMap<String, Value>,
     /// Seconds after which to try again.
     pub retry_after: Option<u64>,
     /// Whether the answer is a remembered one.
@@ -30,7 +32,7 @@ impl Problem {
     /// A problem without extras.
     pub fn new(status: u16, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status, code, title, detail, extras: Map::new(), retry_after: None, replayed: false }
+        Self { status, code, title, detail, extras: BTreeMap::new(), retry_after: None, replayed: false }
     }
 
     /// Adds a typed extra.
@@ -126,6 +128,9 @@ pub fn describe(refusal: &Refusal) -> Problem {
             Problem::new(409, "usage_exceeds_plan", "Present use exceeds the new plan", detail)
                 .with("overages", json!(overages))
         }
+        Refusal::NameTaken | Refusal::LimitReached { .. } | Refusal::Escalation { .. } => {
+            describe_rules(refusal)
+        }
         other => describe_conflict(other),
     }
 }
@@ -190,7 +195,30 @@ fn describe_conflict(refusal: &Refusal) -> Problem {
         | Refusal::QuotaExceeded { .. }
         | Refusal::UsageBelowZero { .. }
         | Refusal::FeatureNotInPlan { .. }
-        | Refusal::UsageExceedsPlan { .. } => Problem::not_found(),
+        | Refusal::UsageExceedsPlan { .. }
+        | Refusal::NameTaken
+        | Refusal::LimitReached { .. }
+        | Refusal::Escalation { .. } => Problem::not_found(),
+    }
+}
+
+/// What stands in the way of a rule about access.
+fn describe_rules(refusal: &Refusal) -> Problem {
+    match refusal {
+        Refusal::LimitReached { what, max } => {
+            let detail = format!("an organization has at most {max} {what}; delete some");
+            Problem::new(409, "limit_reached", "There are as many as there can be", detail)
+                .with("what", what.as_str())
+                .with("max", *max)
+        }
+        Refusal::Escalation { permission } => {
+            let detail = format!(
+                "nobody gives what they do not hold: you lack {permission}, or hold it more narrowly; ask an administrator"
+            );
+            Problem::new(403, "escalation", "You would give more than you hold", detail)
+                .with("permission", permission.as_str())
+        }
+        _ => Problem::new(409, "name_taken", "The name is taken", "choose another name"),
     }
 }
 

@@ -13,6 +13,16 @@ pub struct Rule<R, S> {
     pub(super) schema: S,
 }
 
+impl<R, S> Rule<R, S> {
+    /// Judges a value that is no field of its own.
+    pub fn judge<T>(&self, value: &Value) -> Result<T, String>
+    where
+        R: Reads<T>,
+    {
+        (self.read)(value)
+    }
+}
+
 /// A rule of a handler's own.
 pub fn rule<T, R, S>(schema: S, read: R) -> Rule<R, S>
 where

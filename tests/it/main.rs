@@ -13,6 +13,7 @@
 
 mod harness;
 
+mod access;
 mod audit;
 mod bad_input;
 mod cluster;

@@ -26,6 +26,7 @@ const OWN: &[&str] = &[
 ];
 /// Routes of the installation: they know no organization.
 const INSTALLATION: &[&str] = &[
+    "getAccessMatrix",
     "createJoinToken",
     "getCluster",
     "getDigests",
@@ -47,6 +48,12 @@ const INSTALLATION: &[&str] = &[
 fn body_for(operation: &str) -> &'static str {
     match operation {
         "reportUsage" => r#"{"resource":"max_feeds","amount":1}"#,
+        "createRole" | "updateRole" | "createGroup" | "updateGroup" => r#"{"name":"x"}"#,
+        "giveRole" => r#"{"subject":"everyone"}"#,
+        "createPolicy" | "updatePolicy" => r#"{"name":"x","text":"forbid (principal, action, resource);"}"#,
+        "createGrant" | "updateGrant" => r#"{"effect":"allow","subject":"everyone","permissions":["*:*"]}"#,
+        "checkAccess" => r#"{"permission":"read:case"}"#,
+        "simulateAccess" => r#"{"grant":{"effect":"deny","subject":"everyone","permissions":["*:*"]}}"#,
         "eraseOrganization" => r#"{"slug":"victim"}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
@@ -62,7 +69,9 @@ fn body_for(operation: &str) -> &'static str {
 
 fn paths(route: &Route, org: &str) -> Vec<String> {
     let fill = |(version, path): &(Version, &str)| {
-        let path = path.replace("{org}", org).replace("{id}", NOWHERE).replace("{domain}", "nowhere.test");
+        let path = path.replace("{org}", org).replace("{id}", NOWHERE).replace("{user}", NOWHERE);
+        let path = path.replace("{domain}", "nowhere.test");
+        let path = path.replace("{subject}", &format!("user:{NOWHERE}"));
         format!("{}{path}", version.prefix())
     };
     route.paths.iter().map(fill).collect()

@@ -11,6 +11,8 @@ fn filled(path: &str, org: &str) -> String {
     path.replace("{org}", org)
         .replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057")
         .replace("{domain}", "nowhere.test")
+        .replace("{subject}", "everyone")
+        .replace("{user}", "01890a5d-ac96-774b-bcce-b302099a8057")
 }
 
 fn send(caller: &Caller, method: &str, path: &str, body: &Value) -> BTreeSet<String> {

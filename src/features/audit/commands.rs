@@ -62,7 +62,10 @@ fn append_one(
     seq: i64,
     chain: [u8; 32],
 ) -> Result<[u8; 32], Stop> {
-    let personal = personal_fields(attempt.origin, note.personal);
+    // Objects keep the order in which they were made; sorted ones are canonical as they are.
+    let (mut changes, mut personal) = (note.changes, personal_fields(attempt.origin, note.personal));
+    changes.sort_all_objects();
+    personal.iter_mut().for_each(Value::sort_all_objects);
     let salt = salt_of(attempt.salt, ordinal);
     let sealed = personal.as_ref().map(canonical::of_value).transpose()?;
     let leaf = Leaf {
@@ -78,7 +81,7 @@ fn append_one(
         reason: refusal.map(reason).transpose()?,
         request: attempt.request.to_string(),
         entry: attempt.entry,
-        changes: if note.changes.is_null() { json!({}) } else { note.changes },
+        changes: if changes.is_null() { json!({}) } else { changes },
         personal: sealed.as_deref().map(|fields| to_hex(&commitment(&salt, fields))),
     };
     let bytes = bytes_of(&leaf)?;

@@ -48,7 +48,7 @@ impl Ids {
                 .map_or(marked.len(), |end| end + 1);
             let word = &marked[1..end];
             filled.push_str(before);
-            let names_an_id = before.ends_with('"') || before.ends_with("--");
+            let names_an_id = before.ends_with('"') || before.ends_with("--") || before.ends_with(':');
             match word.strip_prefix("key:") {
                 Some(file) if names_an_id => filled.push_str(&key(self.of(file))),
                 None if names_an_id && marked.starts_with('@') => filled.push_str(&self.of(word).to_string()),

@@ -309,9 +309,12 @@ fn organization(ids: &mut Ids, slug: &str, parent: Option<&str>, plan: Plan) -> 
 fn verdict(outcome: &Outcome) -> String {
     let replayed = if outcome.replayed { " replayed" } else { "" };
     if let Some(refusal) = outcome.refusal() {
-        return format!("refused  {}{replayed}", reason(&serde_json::to_value(refusal).unwrap()));
+        let mut refusal = serde_json::to_value(refusal).unwrap();
+        refusal.sort_all_objects();
+        return format!("refused  {}{replayed}", reason(&refusal));
     }
-    let whole = serde_json::to_value(outcome).unwrap();
+    let mut whole = serde_json::to_value(outcome).unwrap();
+    whole.sort_all_objects();
     format!("ok       {}{replayed}", whole["verdict"]["ok"])
 }
 

@@ -40,6 +40,7 @@ const ROOMS: &[&str] = &["mod", "model", "commands", "queries", "http", "jobs", 
 
 /// Rooms that one slice has beside them, each for what it does at the edge.
 const EXTRA_ROOMS: &[(&str, &str)] = &[
+    ("access", "recall"),
     ("audit", "canonical"),
     ("identity", "password"),
     ("login", "dns"),

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{find, require_another_admin, require_rank, require_version};
+use super::{find, require_another_admin, require_version};
 use crate::{
     cluster::{Apply, Command, Kind, Trail},
     features::{
-        audit,
+        access, audit,
         identity::queries,
         quotas::{self, Resource},
         sessions,
@@ -37,7 +37,7 @@ impl Command for DeleteUser {
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
         let user = find(cx, self.id)?;
         require_version(&user, self.if_version)?;
-        require_rank(cx, user.role)?;
+        access::require_may_give_role(cx, user.role)?;
         require_another_admin(cx, &user)?;
 
         cx.note("user", self.id, json!({ "deleted": true, "state": user.state }));
@@ -46,6 +46,7 @@ impl Command for DeleteUser {
         cx.tx.prepare_cached(DELETE)?.execute([&id])?;
         cx.tx.prepare_cached(INSERT_ERASURE)?.execute((&id, &user.email))?;
         if !cx.organization.is_system() {
+            access::forget_user(cx, self.id)?;
             quotas::give_back(cx, Resource::MaxUsers, 1)?;
             if user.state.takes_active_seat() {
                 quotas::give_back(cx, Resource::MaxActiveUsers, 1)?;

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{find, move_to, require_another_admin, require_rank};
+use super::{find, move_to, require_another_admin};
 use crate::{
     cluster::{Apply, Command, Kind, Trail},
     features::{
+        access,
         identity::{model::State, queries},
         sessions,
     },
@@ -53,7 +54,7 @@ impl Command for Activate {
 
 fn enter(cx: &mut Apply<'_>, id: UserId, from: State) -> Result<(), Stop> {
     let user = find(cx, id)?;
-    require_rank(cx, user.role)?;
+    access::require_may_give_role(cx, user.role)?;
     if user.state != from {
         return Err(Refusal::WrongState { state: user.state.name().to_owned() }.into());
     }
@@ -78,7 +79,7 @@ impl Command for Deactivate {
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
         let user = find(cx, self.id)?;
-        require_rank(cx, user.role)?;
+        access::require_may_give_role(cx, user.role)?;
         if user.state != State::Active {
             return Err(Refusal::WrongState { state: user.state.name().to_owned() }.into());
         }

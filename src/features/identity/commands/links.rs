@@ -3,12 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{find, may_approve, move_to, people::add, require_rank};
+use super::{find, may_approve, move_to, people::add};
 use crate::{
     cluster::{Apply, Command, Kind},
-    features::identity::{
-        model::{NewUser, State, User},
-        queries,
+    features::{
+        access,
+        identity::{
+            model::{NewUser, State, User},
+            queries,
+        },
     },
     kernel::{Millis, Permission, Refusal, UserId},
     store::Stop,
@@ -84,7 +87,7 @@ impl Command for Invite {
     type Reply = Issued;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Issued, Stop> {
-        require_rank(cx, self.user.role)?;
+        access::require_may_give_role(cx, self.user.role)?;
         add(cx, &self.user, State::Invited)?;
         let expires = issue_link(cx, self.user.id, Purpose::Invitation, &self.digest, self.lasts_ms)?;
         Ok(Issued { user: self.user.id, expires })
@@ -111,7 +114,7 @@ impl Command for IssueLink {
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Issued, Stop> {
         let user = find(cx, self.id)?;
-        require_rank(cx, user.role)?;
+        access::require_may_give_role(cx, user.role)?;
         if (self.purpose == Purpose::Invitation) != (user.state == State::Invited) {
             return Err(Refusal::WrongState { state: user.state.name().to_owned() }.into());
         }

@@ -17,7 +17,7 @@ use super::{
     queries,
 };
 use crate::{
-    cluster::Apply,
+    cluster::{Apply, Asks},
     features::{
         access,
         quotas::{self, Resource},
@@ -28,17 +28,6 @@ use crate::{
 
 fn find(cx: &Apply<'_>, id: UserId) -> Result<User, Stop> {
     queries::by_id(cx.tx, id)?.ok_or_else(|| Refusal::NotFound.into())
-}
-
-/// Nobody gives or takes a role above its own.
-fn require_rank(cx: &Apply<'_>, role: Role) -> Result<(), Stop> {
-    let Some(user) = cx.actor.user() else { return Ok(()) };
-    let own = access::role_of(cx.tx, user)?;
-    if own >= Some(role) {
-        return Ok(());
-    }
-    let own = own.map_or("none", Role::name).to_owned();
-    Err(Refusal::PermissionDenied { required: format!("grant:{role}", role = role.name()), role: own }.into())
 }
 
 /// The last active administrator of an organization, or of the installation, stays one.
@@ -60,7 +49,11 @@ fn require_version(user: &User, if_version: Option<i64>) -> Result<(), Stop> {
 
 /// Whether the actor may decide alone who comes in.
 fn may_approve(cx: &Apply<'_>) -> Result<bool, Stop> {
-    Ok(access::standing(cx.tx, cx.organization, cx.actor)?.require(Permission::UserManage).is_ok())
+    match access::require(cx, Permission::UserManage, Asks::Once) {
+        Ok(()) => Ok(true),
+        Err(Stop::Refused(_)) => Ok(false),
+        Err(broken) => Err(broken),
+    }
 }
 
 /// Brings a user to another state, with the seat that it takes or leaves, and looks nobody up from memory any more.

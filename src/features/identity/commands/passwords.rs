@@ -6,11 +6,11 @@ use serde_json::json;
 use super::{
     find,
     links::{Purpose, spend},
-    require_rank,
 };
 use crate::{
     cluster::{Apply, Command, Kind, Trail},
     features::{
+        access,
         identity::{
             model::{State, User},
             queries,
@@ -99,7 +99,7 @@ impl Command for RequirePassword {
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
         let user = find(cx, self.id)?;
-        require_rank(cx, user.role)?;
+        access::require_may_give_role(cx, user.role)?;
 
         cx.tx.prepare_cached(REQUIRE)?.execute((self.id.to_string(), cx.at.0))?;
 

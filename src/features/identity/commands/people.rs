@@ -4,10 +4,11 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{find, require_another_admin, require_rank, require_version};
+use super::{find, require_another_admin, require_version};
 use crate::{
     cluster::{Apply, Command, Kind},
     features::{
+        access,
         identity::{
             model::{NewUser, State, User},
             queries,
@@ -86,7 +87,7 @@ impl Command for CreateUser {
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<UserId, Stop> {
         require_role_of_place(cx, self.user.role)?;
-        require_rank(cx, self.user.role)?;
+        access::require_may_give_role(cx, self.user.role)?;
         add_user(cx, &self.user)?;
         Ok(self.user.id)
     }
@@ -175,11 +176,11 @@ impl Command for UpdateUser {
         let before = find(cx, self.id)?;
 
         require_version(&before, self.if_version)?;
-        require_rank(cx, before.role)?;
+        access::require_may_give_role(cx, before.role)?;
         let role = self.role.unwrap_or(before.role);
         if role != before.role {
             require_role_of_place(cx, role)?;
-            require_rank(cx, role)?;
+            access::require_may_give_role(cx, role)?;
             require_another_admin(cx, &before)?;
         }
 

@@ -12,7 +12,7 @@ use crate::{
         intel::queries::{self, Part},
         quotas::{self, model::Feature},
     },
-    kernel::{Fault, OrgId, Permission, Refusal},
+    kernel::{Attributes, Fault, Field, OrgId, Permission, Refusal},
     web::{Cx, Problem, QueryFields, Reply},
 };
 
@@ -22,7 +22,7 @@ const PARTS_AHEAD: usize = 2;
 
 /// `GET /organizations/{org}/intel/export`
 pub(super) async fn create(cx: Cx) -> Result<Reply, Problem> {
-    let org = cx.place(Permission::DataExport).await?;
+    let org = cx.place_for(Permission::DataExport, &Attributes::whole().field(Field::Format, "stix")).await?;
     let mut query = cx.query();
     let kind = read_kind(&mut query);
     query.finish()?;

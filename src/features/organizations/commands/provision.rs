@@ -38,7 +38,7 @@ impl Command for Provision {
 
         queries::insert_profile(cx.tx, &self.organization, cx.at)?;
         for ancestor in &self.ancestors {
-            access::grant(cx, *ancestor)?;
+            access::oversee(cx, *ancestor)?;
         }
         cx.note("organization", self.organization.id, json!({ "plan": self.organization.plan }));
         if let Some(admin) = &self.admin {
