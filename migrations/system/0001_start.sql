@@ -55,3 +55,15 @@ CREATE TABLE membership_levels (
     raised_ms INTEGER NOT NULL,
     raised_by TEXT NOT NULL
 ) STRICT;
+
+-- Keys that sign access tokens: published as `next` before one is used, kept as `retired` while its tokens last.
+CREATE TABLE sessions_keys (
+    kid      TEXT PRIMARY KEY,
+    public   BLOB NOT NULL,
+    sealed   BLOB NOT NULL,  -- PKCS#8, sealed under the cluster key
+    state    TEXT NOT NULL,  -- next, active, retired
+    since_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Never two that sign, never two that are next.
+CREATE UNIQUE INDEX sessions_keys_by_state ON sessions_keys (state) WHERE state <> 'retired';

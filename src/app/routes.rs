@@ -14,7 +14,7 @@ use crate::{
         quotas::{self, calls::CallMeter},
         sessions::{self, Recogniser, Tokens},
     },
-    kernel::{OrgId, Permission},
+    kernel::{Network, OrgId, Permission},
     store::REHEARSAL,
     web::{self, Frame, Method, Needs, Reply, Route, Router, Traffic},
 };
@@ -28,31 +28,34 @@ pub struct State {
     pub meter: CallMeter,
     /// What is asked and how it is answered.
     pub traffic: Arc<Traffic>,
-    recogniser: Recogniser,
+    /// How callers are recognised.
+    pub recogniser: Recogniser,
     passwords: PasswordPool,
     tokens: Arc<Tokens>,
+    trusted_proxies: Vec<Network>,
 }
 
 impl State {
     /// The state of a node that is about to serve.
-    pub fn new(cluster: Cluster, tokens: Tokens) -> Self {
+    pub fn new(cluster: Cluster, tokens: Tokens, trusted_proxies: Vec<Network>) -> Self {
         let tokens = Arc::new(tokens);
         let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&tokens));
         let meter = CallMeter::new(cluster.clone());
         let traffic = Arc::default();
-        Self { cluster, meter, traffic, recogniser, passwords: PasswordPool::default(), tokens }
+        let passwords = PasswordPool::default();
+        Self { cluster, meter, traffic, recogniser, passwords, tokens, trusted_proxies }
     }
 }
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
-    let key = sessions::mint_signing_key().and_then(|key| Tokens::new(&key));
-    key.map(|tokens| routes(&PasswordPool::default(), &Arc::new(tokens))).unwrap_or_default()
+    routes(&PasswordPool::default(), &Arc::new(Tokens::new(None)))
 }
 
 /// Every route, by slice.
 fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
     let mut routes = [
+        sessions::http::routes(tokens),
         login::http::routes(passwords, tokens),
         identity::http::routes(passwords),
         organizations::http::routes(passwords),
@@ -86,5 +89,6 @@ fn rehearsal() -> Route {
 pub fn router(state: State) -> Router {
     let routes = routes(&state.passwords, &state.tokens);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
-    web::router(Arc::new(Frame { cluster: state.cluster, gate, traffic: state.traffic }), routes)
+    let (cluster, traffic, trusted_proxies) = (state.cluster, state.traffic, state.trusted_proxies);
+    web::router(Arc::new(Frame { cluster, gate, traffic, trusted_proxies }), routes)
 }

@@ -113,6 +113,8 @@ pub enum Refusal {
         /// The level in force.
         level: u32,
     },
+    /// The organization's list of addresses does not have the one that the request came from.
+    AddressNotAllowed,
     /// Wrong credentials, or none that would do: unknown and wrong look the same.
     Unauthenticated,
 }
@@ -137,6 +139,7 @@ impl Refusal {
             Self::ObjectConflict { .. } => "object_conflict",
             Self::Invalid { .. } => "invalid",
             Self::LevelTooLow { .. } => "level_too_low",
+            Self::AddressNotAllowed => "address_not_allowed",
             Self::Unauthenticated => "unauthenticated",
         }
     }

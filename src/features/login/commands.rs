@@ -7,9 +7,9 @@ use crate::{
     cluster::{Apply, Command, Kind},
     features::{
         identity,
-        sessions::{self, NewSession},
+        sessions::{self, NewSession, Opened},
     },
-    kernel::{Permission, Refusal, SessionId},
+    kernel::{Permission, Refusal},
     store::Stop,
 };
 
@@ -23,15 +23,14 @@ pub struct OpenSession {
 impl Command for OpenSession {
     const KIND: Kind = Kind::new("login.open_session", 1);
     const NEEDS: Permission = Permission::Anyone;
-    type Reply = SessionId;
+    type Reply = Opened;
 
-    fn apply(self, cx: &mut Apply<'_>) -> Result<SessionId, Stop> {
+    fn apply(self, cx: &mut Apply<'_>) -> Result<Opened, Stop> {
         // Deactivated between the edge's look and now.
         if !identity::stamp_login(cx, self.session.user)? {
             return Err(Refusal::Unauthenticated.into());
         }
-        sessions::open(cx, &self.session)?;
-        Ok(self.session.id)
+        sessions::open(cx, &self.session)
     }
 }
 

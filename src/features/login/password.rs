@@ -8,14 +8,11 @@ use crate::{
     features::{
         access,
         identity::{self, PasswordPool, User},
-        sessions::{NewSession, TOKEN_SECONDS, Tokens},
+        sessions::{Grant, Tokens},
     },
-    kernel::{Actor, OrgId, Refusal, Secret, SessionId},
+    kernel::{Actor, OrgId, Refusal, Secret},
     web::{Cx, Problem, Reply},
 };
-
-/// Longest session without a refresh.
-const SESSION_MS: i64 = 12 * 3_600_000;
 
 /// What a client says to log in.
 pub(super) struct Asked {
@@ -70,11 +67,10 @@ async fn open(cx: &Cx, tokens: &Tokens, organization: OrgId, user: User) -> Resu
     } else {
         Actor::User { organization, user: user.id, role: user.role, session: None }
     };
-    let session = NewSession { id: SessionId(cx.mint_id()), user: user.id, lasts_ms: SESSION_MS };
-    let command = OpenSession { session };
+    let grant = Grant::draw(cx, organization, user.id, &["pwd"])?;
+    let command = OpenSession { session: grant.session() };
     let answer = cx.cluster.propose(&cx.ticket.by(actor), organization, &command).await?;
-    let token = tokens.issue(organization, user.id, answer.reply, cx.now)?;
-    let tokens = json!({ "access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "Bearer" });
+    let tokens = grant.tokens(cx, tokens, &answer.reply).await?;
     let body = json!({ "user": user.view(), "tokens": cx.version.view(tokens) });
     Ok(Reply::ok(body).after(&answer))
 }

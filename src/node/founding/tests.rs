@@ -10,7 +10,7 @@ use crate::{
         keys::{self, Advance, Rotate, Step, jobs},
         membership::MintToken,
     },
-    kernel::TokenId,
+    kernel::{TokenId, to_hex},
     web::now,
 };
 

@@ -45,7 +45,10 @@ const EXTRA_ROOMS: &[(&str, &str)] = &[
     ("login", "password"),
     ("organizations", "view"),
     ("quotas", "calls"),
+    ("sessions", "grant"),
     ("sessions", "recognise"),
+    ("sessions", "refresh"),
+    ("sessions", "signing"),
     ("sessions", "tokens"),
 ];
 
