@@ -89,7 +89,9 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for text in ["", "192.0.2.0/33", "2001:db8::/129", "192.0.2/24", "host", "1.2.3.4/-1", "::ffff:1.2.3.4/90"] {
+        for text in
+            ["", "192.0.2.0/33", "2001:db8::/129", "192.0.2/24", "host", "1.2.3.4/-1", "::ffff:1.2.3.4/90"]
+        {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
     }

@@ -59,7 +59,8 @@ pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
 /// end, every address is believed as long as a trusted proxy wrote it, and the first that is no such proxy is the client.
 pub(super) fn forwarded_for(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> IpAddr {
     let mut client = peer.to_canonical();
-    let lists: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|list| list.to_str().ok()).collect();
+    let lists: Vec<&str> =
+        headers.get_all("x-forwarded-for").iter().filter_map(|list| list.to_str().ok()).collect();
     let mut entries = lists.iter().flat_map(|list| list.split(',')).rev();
     while trusted.iter().any(|proxy| proxy.contains(client)) {
         match entries.next().map(|entry| address(entry.trim())) {
@@ -142,7 +143,10 @@ mod tests {
             }
             let found = forwarded_for(&headers, peer.parse().unwrap(), &trusted);
             assert_eq!(found.to_string(), *client, "{peer} {lists:?}");
-            assert_eq!(forwarded_for(&headers, peer.parse().unwrap(), &[]), peer.parse::<IpAddr>().unwrap().to_canonical());
+            assert_eq!(
+                forwarded_for(&headers, peer.parse().unwrap(), &[]),
+                peer.parse::<IpAddr>().unwrap().to_canonical()
+            );
         }
     }
 }

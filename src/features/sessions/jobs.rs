@@ -41,7 +41,8 @@ pub async fn stamp_seen(recogniser: &Recogniser) {
 pub async fn expire(cluster: &Cluster, file: OrgId) -> Result<Option<Millis>, Unanswered> {
     loop {
         let read = |tx: &rusqlite::Connection| Ok((queries::seen_first(tx)?, queries::policy(tx)?.0));
-        let (seen, policy) = cluster.read(&View::Local, file, read).await?.unwrap_or((None, Policy::default()));
+        let (seen, policy) =
+            cluster.read(&View::Local, file, read).await?.unwrap_or((None, Policy::default()));
         let Some(due) = seen.map(|seen| seen.plus(policy.idle_ms())) else { return Ok(None) };
         if due > now() {
             return Ok(Some(due));

@@ -66,7 +66,8 @@ pub(super) fn allowed(tx: &Connection, organization: OrgId) -> Result<Allowed, F
     if organization.is_system() {
         return Ok(Allowed::default());
     }
-    let text: Option<Option<String>> = tx.prepare_cached(ALLOWED)?.query_row([], |row| row.get(0)).optional()?;
+    let text: Option<Option<String>> =
+        tx.prepare_cached(ALLOWED)?.query_row([], |row| row.get(0)).optional()?;
     let texts: Vec<String> = match text.flatten() {
         None => Vec::new(),
         Some(text) => serde_json::from_str(&text)
@@ -104,12 +105,13 @@ pub(super) fn keys(tx: &Connection) -> Result<Vec<KeyRow>, Fault> {
         let state: String = row.get(3)?;
         Ok((row.get(0)?, row.get(1)?, row.get(2)?, state, Millis(row.get(4)?)))
     })?;
-    let parse = |row: rusqlite::Result<(String, Vec<u8>, Vec<u8>, String, Millis)>| {
+    let mut keys = Vec::new();
+    for row in rows {
         let (kid, public, sealed, state, since) = row?;
         let unknown = || Fault::found(format!("the signing key {kid} is in a state that is none: {state}"));
-        Ok(KeyRow { state: KeyState::parse(&state).ok_or_else(unknown)?, kid, public, sealed, since })
-    };
-    rows.map(parse).collect()
+        keys.push(KeyRow { state: KeyState::parse(&state).ok_or_else(unknown)?, kid, public, sealed, since });
+    }
+    Ok(keys)
 }
 
 /// A person, in the words of the answer to `verify`.
@@ -144,7 +146,8 @@ const SELECT: &str =
     "SELECT id, user_id, created_ms, auth_ms, seen_ms, amr, address, agent FROM sessions_open";
 const POLICY: &str =
     "SELECT idle_minutes, absolute_hours, concurrent_max, version FROM sessions_policy WHERE one = 1";
-const ALLOWED: &str = "SELECT json_extract(details, '$.allowed_ips') FROM organizations_profile WHERE one = 1";
+const ALLOWED: &str =
+    "SELECT json_extract(details, '$.allowed_ips') FROM organizations_profile WHERE one = 1";
 const GOOD: &str = "SELECT EXISTS (SELECT 1 FROM sessions_open WHERE id = ?1 AND refresh = ?2)";
 const SEEN_FIRST: &str = "SELECT min(seen_ms) FROM sessions_open";
 const KEYS: &str = "SELECT kid, public, sealed, state, since_ms FROM sessions_keys ORDER BY kid";

@@ -129,7 +129,8 @@ impl Recogniser {
         known.used.store(now.0, Ordering::Relaxed);
         let stamped = known.stamped.load(Ordering::Relaxed);
         let due = now.0 >= stamped.saturating_add(STAMP_EVERY_MS);
-        if due && known.stamped.compare_exchange(stamped, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if due && known.stamped.compare_exchange(stamped, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
             lock(&self.seen).entry(known.home).or_default().insert(known.session, now);
         }
     }
@@ -177,7 +178,11 @@ impl Heard {
 
 /// The session behind a token, if it and its user still stand. It may have been opened on another node a moment ago: what
 /// is not here yet is waited for once.
-pub(super) async fn live(cluster: &Cluster, claims: &Claims, now: Millis) -> Result<Option<Live>, Unanswered> {
+pub(super) async fn live(
+    cluster: &Cluster,
+    claims: &Claims,
+    now: Millis,
+) -> Result<Option<Live>, Unanswered> {
     for view in [View::Local, View::Strong] {
         let (organization, session) = (claims.org, claims.sid);
         let read = cluster.read(&view, organization, move |tx| queries::live(tx, organization, session, now));

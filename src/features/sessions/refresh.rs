@@ -59,6 +59,7 @@ impl RefreshToken {
     }
 
     /// The token that follows it.
+    #[must_use]
     pub fn successor(&self, keyring: &Keyring) -> Self {
         let secret = keyring.mac("refresh-successor", &self.parts());
         Self { organization: self.organization, session: self.session, secret: Secret::new(secret) }
@@ -96,7 +97,7 @@ impl RefreshToken {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

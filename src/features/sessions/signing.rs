@@ -44,7 +44,12 @@ impl Tokens {
     pub fn new(public_url: Option<&str>) -> Self {
         let issuer = public_url.unwrap_or(ISSUER).to_owned();
         let held = Held { epoch: None, set: Arc::new(KeySet::new(&issuer)), revision: 0 };
-        Self { issuer, public_url: public_url.map(str::to_owned), held: RwLock::new(held), asked: AtomicI64::new(0) }
+        Self {
+            issuer,
+            public_url: public_url.map(str::to_owned),
+            held: RwLock::new(held),
+            asked: AtomicI64::new(0),
+        }
     }
 
     /// The URL under which clients reach the API, if it is configured.

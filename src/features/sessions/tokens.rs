@@ -85,6 +85,7 @@ impl KeySet {
     }
 
     /// The set with one more key; of the one that signs, the whole (PKCS#8).
+    #[must_use]
     pub fn with(mut self, kid: &str, public: &[u8], state: KeyState, pkcs8: Option<&[u8]>) -> Self {
         let verify = DecodingKey::from_ed_der(public);
         self.keys.insert(kid.to_owned(), Public { state, raw: public.to_vec(), verify });

@@ -100,7 +100,11 @@ impl Command for AdvanceKeys {
         }
 
         cx.touch_access();
-        cx.note("signing_key", next.first().map_or("none", String::as_str), json!({ "active": next, "forgotten": ended }));
+        cx.note(
+            "signing_key",
+            next.first().map_or("none", String::as_str),
+            json!({ "active": next, "forgotten": ended }),
+        );
         Ok(())
     }
 }

@@ -56,7 +56,12 @@ impl Command for Expire {
         if ended > 0 {
             cx.touch_access();
             let organization = cx.organization.to_string();
-            cx.note_also("sessions.ended", "organization", &organization, json!({ "ended": ended, "why": "expired" }));
+            cx.note_also(
+                "sessions.ended",
+                "organization",
+                &organization,
+                json!({ "ended": ended, "why": "expired" }),
+            );
         }
         Ok(ended)
     }

@@ -44,7 +44,8 @@ async fn keys(cx: Cx, tokens: Arc<Tokens>) -> Result<Reply, Problem> {
 async fn server(cx: Cx, tokens: Arc<Tokens>) -> Result<Reply, Problem> {
     cx.query().finish()?;
     let Some(url) = tokens.public_url() else {
-        let detail = "this installation has no public URL; its operator sets `public_url`, the same on every node";
+        let detail =
+            "this installation has no public URL; its operator sets `public_url`, the same on every node";
         return Err(Problem::new(404, "not_found", "There is no such thing here", detail));
     };
     Ok(cacheable(Reply::ok(json!({

@@ -44,9 +44,8 @@ async fn list(cx: Cx) -> Result<Reply, Problem> {
     let mut query = cx.query();
     let window = query.window();
     query.finish()?;
-    let read = move |tx: &rusqlite::Connection| {
-        Ok((queries::of_user(tx, user, &window)?, queries::policy(tx)?.0))
-    };
+    let read =
+        move |tx: &rusqlite::Connection| Ok((queries::of_user(tx, user, &window)?, queries::policy(tx)?.0));
     let (page, policy) = cx.cluster.read(&cx.view, home, read).await?.ok_or_else(Problem::not_found)?;
     let now = cx.now;
     let Page { rows, next } = page;

@@ -119,7 +119,9 @@ async fn of_refresh(cx: &Cx, home: OrgId, refresh: &RefreshToken) -> Result<Opti
         let good = queries::is_good(tx, session, &presented)?;
         if good { queries::live(tx, organization, session, now) } else { Ok(None) }
     };
-    let Some(live) = cx.cluster.read(&View::Strong, organization, read).await?.flatten() else { return Ok(None) };
+    let Some(live) = cx.cluster.read(&View::Strong, organization, read).await?.flatten() else {
+        return Ok(None);
+    };
     let ends = live.policy.ends(live.session.created).min(live.session.seen.plus(live.policy.idle_ms()));
     Ok(Some(json!({
         "active": true, "sub": live.session.user, "sid": session, "org": organization, "aud": AUDIENCE,

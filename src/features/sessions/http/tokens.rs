@@ -69,8 +69,7 @@ async fn refresh(cx: Cx, tokens: Arc<Tokens>) -> Result<Reply, Problem> {
     let presented = text.and_then(|text| RefreshToken::parse(keyring, &text));
     let presented = presented.ok_or_else(Problem::unauthenticated)?;
     let next = presented.successor(keyring);
-    let command =
-        Refresh { session: presented.session, presented: presented.digest(), next: next.digest() };
+    let command = Refresh { session: presented.session, presented: presented.digest(), next: next.digest() };
     // Under an id of its own: a remembered reply would answer a used-up token for a day, and a repeat within the
     // seconds that are meant for it is answered the same without.
     let request = RequestId(cx.mint_id());
@@ -100,7 +99,9 @@ async fn log_out(cx: Cx) -> Result<Reply, Problem> {
     match cx.cluster.propose(&cx.ticket, home, &command).await {
         Ok(answer) => Ok(Reply::none().after(&answer)),
         // It ended meanwhile.
-        Err(Unanswered::Refused { refusal: Refusal::NotFound | Refusal::Unauthenticated, .. }) => Ok(Reply::none()),
+        Err(Unanswered::Refused { refusal: Refusal::NotFound | Refusal::Unauthenticated, .. }) => {
+            Ok(Reply::none())
+        }
         Err(other) => Err(other.into()),
     }
 }

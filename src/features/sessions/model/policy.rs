@@ -40,7 +40,8 @@ impl Policy {
             ("/concurrent_max", self.concurrent_max, Self::CONCURRENT_MAX),
         ];
         let wrong = |(name, value, (min, max)): (&str, i64, (i64, i64))| {
-            (value < min || value > max).then(|| FieldError::new(name, format!("must be from {min} to {max}")))
+            (value < min || value > max)
+                .then(|| FieldError::new(name, format!("must be from {min} to {max}")))
         };
         let mut errors: Vec<FieldError> = bounds.into_iter().filter_map(wrong).collect();
         if errors.is_empty() && self.idle_ms() > self.absolute_ms() {
@@ -89,6 +90,6 @@ mod tests {
         let wrong = Policy { idle_minutes: 1, absolute_hours: 0, concurrent_max: 0 }.judge();
         assert_eq!(wrong.len(), 3);
         let longer = Policy { idle_minutes: 61, absolute_hours: 1, concurrent_max: 1 }.judge();
-        assert_eq!(longer[0].pointer, "/idle_minutes");
+        assert_eq!(longer.first().map(|error| error.pointer.as_str()), Some("/idle_minutes"));
     }
 }

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use ring::hmac;
 use uuid::Uuid;
@@ -157,7 +157,8 @@ fn a_public_key_used_as_a_shared_secret_signs_nothing() {
     let signer = signer();
     let pem = format!(
         "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-        base64::engine::general_purpose::STANDARD.encode([&hex("302a300506032b6570032100"), signer.public.as_slice()].concat())
+        base64::engine::general_purpose::STANDARD
+            .encode([&hex("302a300506032b6570032100"), signer.public.as_slice()].concat())
     );
     for secret in [signer.public.as_slice(), pem.as_bytes(), encode_raw(&signer.public).as_bytes()] {
         for algorithm in ["HS256", "EdDSA"] {
@@ -216,7 +217,9 @@ fn claims_and_headers_that_come_twice_are_refused() {
     let (header, claims) = (signer.header().to_string(), signer.claims().to_string());
     let twice = |text: &str, more: &str| format!("{},{more}}}", text.trim_end_matches('}'));
     let other = Uuid::now_v7();
-    for more in [format!("\"sub\":\"{other}\""), format!("\"org\":\"{other}\""), "\"exp\":9999999999".to_owned()] {
+    for more in
+        [format!("\"sub\":\"{other}\""), format!("\"org\":\"{other}\""), "\"exp\":9999999999".to_owned()]
+    {
         assert!(!signer.takes(&signer.signed(&header, &twice(&claims, &more))), "{more}");
     }
     for more in ["\"alg\":\"EdDSA\"".to_owned(), format!("\"kid\":\"{}\"", signer.kid)] {
@@ -236,9 +239,12 @@ fn a_huge_token_is_not_looked_at() {
 fn what_a_retired_key_signed_is_good_and_what_a_forgotten_one_signed_is_not() {
     let (old, new) = (signer(), signer());
     let token = old.signed(&old.header().to_string(), &old.claims().to_string());
-    let both = KeySet::new(ISSUER)
-        .with(&old.kid, &old.public, KeyState::Retired, None)
-        .with(&new.kid, &new.public, KeyState::Active, None);
+    let both = KeySet::new(ISSUER).with(&old.kid, &old.public, KeyState::Retired, None).with(
+        &new.kid,
+        &new.public,
+        KeyState::Active,
+        None,
+    );
     assert!(both.verify(&token, now()).is_some());
     assert_eq!(both.published()["keys"].as_array().unwrap().len(), 2);
     // Under the name of the other key it is nothing.
