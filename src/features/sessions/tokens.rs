@@ -54,8 +54,11 @@ pub const AUDIENCE: &str = "threatflow-api";
 const TYPE: &str = "at+jwt";
 /// Ours have some 600 bytes: what is longer is not looked at.
 pub(super) const TOKEN_BYTES_MAX: usize = 2048;
-/// How far the clocks of two nodes may be apart, in seconds.
+/// How long a token is good after its end, in seconds.
 const LEEWAY: i64 = 5;
+/// How far the clock of the node that issued it may be ahead of this one's, in seconds. What is issued in a further future was
+/// not issued by a node whose clock anybody looks after.
+const AHEAD: i64 = 60;
 
 /// The keys of a cluster, as one node knows them.
 pub struct KeySet {
@@ -143,7 +146,7 @@ impl KeySet {
         let key = self.keys.get(&kid)?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key.verify, &self.validation).ok()?.claims;
         let seconds = now.0.div_euclid(1000);
-        let sound = claims.iat <= seconds + LEEWAY
+        let sound = claims.iat <= seconds + AHEAD
             && claims.iat <= claims.exp
             && claims.exp <= claims.iat.saturating_add(TOKEN_SECONDS);
         sound.then_some(claims)

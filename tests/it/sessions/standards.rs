@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{PASSWORD, log_in, refresh, status};
+use super::{PASSWORD, configured, log_in, refresh, status};
 use crate::harness::{Answer, Caller, World};
 
 fn form(caller: &Caller, path: &str, body: &str) -> Answer {
@@ -12,7 +12,7 @@ fn form(caller: &Caller, path: &str, body: &str) -> Answer {
 
 #[test]
 fn the_metadata_names_what_is_served_and_tokens_name_the_same_issuer() {
-    let world = World::one_node_with(&["--public-url", "https://threatflow.example.org/"]);
+    let world = configured("public_url = \"https://threatflow.example.org/\"");
     world.organization("acme", "enterprise");
     let caller = world.anonymous();
     let metadata = caller.get("/.well-known/oauth-authorization-server");

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::settled;
 use crate::{
     features::sessions::{commands::RotateKeys, model::KeyState, queries, tokens::draw_key},
     kernel::{OrgId, Permission},
@@ -52,6 +53,7 @@ async fn rotate(cx: Cx) -> Result<Reply, Problem> {
     fields.finish()?;
     let key = draw_key(cx.cluster.store().keyring())?;
     let answer = cx.cluster.propose(&cx.ticket, system, &RotateKeys { key, at_once }).await?;
+    settled(&cx, system, &answer).await?;
     let state = if at_once { KeyState::Active } else { KeyState::Next };
     Ok(Reply::ok(json!({ "kid": answer.reply, "state": state })).after(&answer))
 }

@@ -17,6 +17,7 @@ use super::{
     signing::Tokens,
 };
 use crate::{
+    cluster::{Answer, View},
     kernel::{OrgId, SessionId, UserId},
     web::{Cx, Later, Problem, Reply, Route},
 };
@@ -52,6 +53,12 @@ fn acting(cx: &Cx) -> Result<(OrgId, UserId, SessionId), Problem> {
         (Some(home), Some(user), Some(session)) => Ok((home, user, session)),
         _ => Err(Problem::unauthenticated()),
     }
+}
+
+/// After sessions have ended: waits until this node says so, too. Others do a moment later.
+async fn settled<R>(cx: &Cx, file: OrgId, answer: &Answer<R>) -> Result<(), Problem> {
+    cx.cluster.read(&View::Session(Some(answer.index)), file, |_| Ok(())).await?;
+    Ok(())
 }
 
 /// A session in a list.

@@ -1,6 +1,6 @@
 //! The caller's own sessions.
 
-use super::{acting, view};
+use super::{acting, settled, view};
 use crate::{
     features::sessions::{commands::EndOwn, queries},
     kernel::Page,
@@ -58,6 +58,7 @@ async fn end_others(cx: Cx) -> Result<Reply, Problem> {
     cx.query().finish()?;
     let (home, ..) = acting(&cx)?;
     let answer = cx.cluster.propose(&cx.ticket, home, &EndOwn { session: None }).await?;
+    settled(&cx, home, &answer).await?;
     Ok(Reply::none().after(&answer))
 }
 
@@ -66,5 +67,6 @@ async fn end_one(cx: Cx) -> Result<Reply, Problem> {
     let (home, ..) = acting(&cx)?;
     let Ok(session) = cx.param("id").parse() else { return Err(Problem::not_found()) };
     let answer = cx.cluster.propose(&cx.ticket, home, &EndOwn { session: Some(session) }).await?;
+    settled(&cx, home, &answer).await?;
     Ok(Reply::none().after(&answer))
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::settled;
 use crate::{
     features::sessions::{commands::SetPolicy, model::Policy, queries},
     kernel::Permission,
@@ -65,5 +66,6 @@ async fn set(cx: Cx) -> Result<Reply, Problem> {
     fields.finish()?;
     let command = SetPolicy { if_version: cx.if_match, policy: policy.ok_or_else(Problem::not_found)? };
     let answer = cx.cluster.propose(&cx.ticket, organization, &command).await?;
+    settled(&cx, organization, &answer).await?;
     Ok(Reply::ok(shown(&command.policy)).etag(answer.reply).after(&answer))
 }

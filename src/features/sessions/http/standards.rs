@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{tokens::TOKEN_CHARS_MAX, with};
+use super::{settled, tokens::TOKEN_CHARS_MAX, with};
 use crate::{
     cluster::{Unanswered, View},
     features::sessions::{
@@ -67,7 +67,10 @@ async fn revoke(cx: Cx, tokens: Arc<Tokens>) -> Result<Reply, Problem> {
     };
     let command = EndOwn { session: acting };
     match cx.cluster.propose(&cx.ticket.by(actor), organization, &command).await {
-        Ok(answer) => Ok(Reply::ok(json!({})).after(&answer)),
+        Ok(answer) => {
+            settled(&cx, organization, &answer).await?;
+            Ok(Reply::ok(json!({})).after(&answer))
+        }
         Err(Unanswered::Refused { .. }) => Ok(Reply::ok(json!({}))),
         Err(other) => Err(other.into()),
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{acting, with};
+use super::{acting, settled, with};
 use crate::{
     cluster::{Ticket, Unanswered, View},
     features::sessions::{
@@ -78,6 +78,7 @@ async fn refresh(cx: Cx, tokens: Arc<Tokens>) -> Result<Reply, Problem> {
     let Refreshed::Good { user, auth_time, amr } = &answer.reply else {
         tracing::warn!(organization.id = %presented.organization, session.id = %presented.session,
             "a refresh token was used again, and its session is ended");
+        settled(&cx, presented.organization, &answer).await?;
         return Err(Problem::unauthenticated());
     };
     let issued = issue(&cx, &tokens, &next, *user, (*auth_time, amr)).await?;
@@ -97,7 +98,10 @@ async fn log_out(cx: Cx) -> Result<Reply, Problem> {
     let (home, _, session) = acting(&cx)?;
     let command = EndOwn { session: Some(session) };
     match cx.cluster.propose(&cx.ticket, home, &command).await {
-        Ok(answer) => Ok(Reply::none().after(&answer)),
+        Ok(answer) => {
+            settled(&cx, home, &answer).await?;
+            Ok(Reply::none().after(&answer))
+        }
         // It ended meanwhile.
         Err(Unanswered::Refused { refusal: Refusal::NotFound | Refusal::Unauthenticated, .. }) => {
             Ok(Reply::none())

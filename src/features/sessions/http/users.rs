@@ -1,6 +1,6 @@
 //! Sessions of others, for administrators. They tell addresses and devices: seeing users is not enough.
 
-use super::view;
+use super::{settled, view};
 use crate::{
     features::sessions::{commands::EndUsers, queries},
     kernel::{Page, Permission, UserId},
@@ -66,6 +66,7 @@ async fn end_users(cx: Cx) -> Result<Reply, Problem> {
     cx.query().finish()?;
     let command = EndUsers { user: Some(user(&cx)?) };
     let answer = cx.cluster.propose(&cx.ticket, organization, &command).await?;
+    settled(&cx, organization, &answer).await?;
     Ok(Reply::none().after(&answer))
 }
 
@@ -73,5 +74,6 @@ async fn end_everybodys(cx: Cx) -> Result<Reply, Problem> {
     let organization = cx.place(Permission::UserManage).await?;
     cx.query().finish()?;
     let answer = cx.cluster.propose(&cx.ticket, organization, &EndUsers { user: None }).await?;
+    settled(&cx, organization, &answer).await?;
     Ok(Reply::none().after(&answer))
 }
