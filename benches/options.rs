@@ -18,10 +18,11 @@ pub enum Figure {
     Restart,
     Rejoin,
     Scrub,
+    Tokens,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 13] = [
+    const ALL: [(&'static str, Self); 14] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
@@ -35,6 +36,7 @@ impl Figure {
         ("restart", Self::Restart),
         ("rejoin", Self::Rejoin),
         ("scrub", Self::Scrub),
+        ("tokens", Self::Tokens),
     ];
 }
 
@@ -52,7 +54,7 @@ pub struct Options {
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
                      \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin and scrub\n\
-                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub";
+                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, tokens";
 
 impl Options {
     /// Reads it, or ends the program.
