@@ -10,7 +10,9 @@ use crate::{
     features::{
         audit, identity,
         identity::PasswordPool,
-        intel, keys, login, membership, organizations,
+        intel, keys,
+        login::{self, Desk, Throttle},
+        membership, organizations,
         quotas::{self, calls::CallMeter},
         sessions::{self, Recogniser, Tokens},
     },
@@ -33,32 +35,42 @@ pub struct State {
     passwords: PasswordPool,
     tokens: Arc<Tokens>,
     trusted_proxies: Vec<Network>,
+    throttle: Throttle,
 }
 
 impl State {
     /// The state of a node that is about to serve.
-    pub fn new(cluster: Cluster, tokens: Tokens, trusted_proxies: Vec<Network>) -> Self {
+    pub fn new(
+        cluster: Cluster,
+        tokens: Tokens,
+        passwords: PasswordPool,
+        trusted_proxies: Vec<Network>,
+    ) -> Self {
         let tokens = Arc::new(tokens);
         let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&tokens));
         let meter = CallMeter::new(cluster.clone());
         let traffic = Arc::default();
-        let passwords = PasswordPool::default();
-        Self { cluster, meter, traffic, recogniser, passwords, tokens, trusted_proxies }
+        let throttle = Throttle::default();
+        Self { cluster, meter, traffic, recogniser, passwords, tokens, trusted_proxies, throttle }
     }
 }
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
-    routes(&PasswordPool::default(), &Arc::new(Tokens::new(None)))
+    routes(&Desk {
+        pool: PasswordPool::default(),
+        tokens: Arc::new(Tokens::new(None)),
+        throttle: Throttle::default(),
+    })
 }
 
 /// Every route, by slice.
-fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
+fn routes(desk: &Desk) -> Vec<Route> {
     let mut routes = [
-        sessions::http::routes(tokens),
-        login::http::routes(passwords, tokens),
-        identity::http::routes(passwords),
-        organizations::http::routes(passwords),
+        sessions::http::routes(&desk.tokens),
+        login::http::routes(desk),
+        identity::http::routes(&desk.pool),
+        organizations::http::routes(&desk.pool),
         quotas::http::routes(),
         intel::http::routes(),
         audit::http::routes(),
@@ -87,7 +99,8 @@ fn rehearsal() -> Route {
 
 /// The server of every route.
 pub fn router(state: State) -> Router {
-    let routes = routes(&state.passwords, &state.tokens);
+    let desk = Desk { pool: state.passwords, tokens: state.tokens, throttle: state.throttle };
+    let routes = routes(&desk);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
     let (cluster, traffic, trusted_proxies) = (state.cluster, state.traffic, state.trusted_proxies);
     web::router(Arc::new(Frame { cluster, gate, traffic, trusted_proxies }), routes)

@@ -29,6 +29,10 @@ pub enum Permission {
     UserRead,
     /// Create users and change their roles.
     UserManage,
+    /// Invite people, and see to one's team.
+    TeamMemberManage,
+    /// Change one's own profile, password and factors.
+    OwnAccount,
     /// Read threat intelligence.
     IndicatorRead,
     /// Import threat intelligence.
@@ -53,6 +57,8 @@ impl Permission {
         Self::UsageReport,
         Self::UserRead,
         Self::UserManage,
+        Self::TeamMemberManage,
+        Self::OwnAccount,
         Self::IndicatorRead,
         Self::IndicatorCreate,
         Self::DataExport,
@@ -73,6 +79,8 @@ impl Permission {
             Self::UsageReport => "report:usage",
             Self::UserRead => "read:user",
             Self::UserManage => "manage:user",
+            Self::TeamMemberManage => "manage:team_member",
+            Self::OwnAccount => "manage:own_account",
             Self::IndicatorRead => "read:indicator",
             Self::IndicatorCreate => "create:indicator",
             Self::DataExport => "export:data",
@@ -131,10 +139,15 @@ impl Role {
             Permission::RegistryManage | Permission::ClusterManage | Permission::OrganizationPlan => {
                 self == Self::PlatformAdmin
             }
-            Permission::Anyone | Permission::OrganizationRead | Permission::UsageReport => true,
+            Permission::Anyone
+            | Permission::OwnAccount
+            | Permission::OrganizationRead
+            | Permission::UsageReport => true,
             Permission::IndicatorRead | Permission::IndicatorCreate => self <= Self::Admin,
             Permission::DataExport => self >= Self::SeniorAnalyst && self <= Self::Admin,
-            Permission::AuditLogRead | Permission::UserRead => self >= Self::TeamLead,
+            Permission::AuditLogRead | Permission::UserRead | Permission::TeamMemberManage => {
+                self >= Self::TeamLead
+            }
             Permission::UserManage | Permission::OrganizationUpdate => self >= Self::Admin,
             Permission::OrganizationChild => self == Self::Admin,
         }

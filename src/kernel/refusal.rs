@@ -115,6 +115,8 @@ pub enum Refusal {
     },
     /// The organization's list of addresses does not have the one that the request came from.
     AddressNotAllowed,
+    /// The link is unknown, was used, or has ended: which, is not said.
+    LinkInvalid,
     /// Wrong credentials, or none that would do: unknown and wrong look the same.
     Unauthenticated,
 }
@@ -140,6 +142,7 @@ impl Refusal {
             Self::Invalid { .. } => "invalid",
             Self::LevelTooLow { .. } => "level_too_low",
             Self::AddressNotAllowed => "address_not_allowed",
+            Self::LinkInvalid => "link_invalid",
             Self::Unauthenticated => "unauthenticated",
         }
     }

@@ -26,7 +26,7 @@ use crate::{
         routes::{State, router},
     },
     cluster::{Cluster, Unanswered},
-    features::{membership::jobs::CleanUp, sessions::Tokens},
+    features::{identity::PasswordPool, membership::jobs::CleanUp, sessions::Tokens},
     kernel::Fault,
 };
 
@@ -72,7 +72,8 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
                 return Ok(());
             }
         };
-        let state = State::new(cluster.clone(), tokens, config.trusted_proxies.clone());
+        let passwords = PasswordPool::new(config.password_cost);
+        let state = State::new(cluster.clone(), tokens, passwords, config.trusted_proxies.clone());
         let jobs = app::spawn(&state, sent_from, clean_up(&config));
         let parts = Parts::serve(&config, (listener, listening), management, state);
         announce(&config, &folder, &url);

@@ -21,6 +21,7 @@ mod divergence;
 mod faults;
 mod goldens;
 mod hung;
+mod identity;
 mod intel;
 mod keys;
 mod matrix;

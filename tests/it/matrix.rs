@@ -15,6 +15,10 @@ const NOWHERE: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 const OWN: &[&str] = &[
     "logIn",
     "whoAmI",
+    "updateMe",
+    "changePassword",
+    "acceptInvitation",
+    "choosePassword",
     "createOrganization",
     "listOrganizations",
     "listAuditLogs",
@@ -49,6 +53,7 @@ const INSTALLATION: &[&str] = &[
     "rotateSigningKey",
     "getSigningKeySet",
     "getServerMetadata",
+    "recover",
 ];
 
 fn body_for(operation: &str) -> &'static str {
@@ -58,6 +63,8 @@ fn body_for(operation: &str) -> &'static str {
         "changePlan" => r#"{"plan":"enterprise"}"#,
         "setSessionPolicy" => r#"{"idle_minutes":30,"absolute_hours":12,"concurrent_max":5}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
+        "inviteUser" => r#"{"email":"x@y.test"}"#,
+        "nameBreakGlass" => r#"{"users":[]}"#,
         "importBundle" => {
             r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":[]}"#
         }

@@ -61,7 +61,7 @@ fn find(tx: &Connection, sql: &str, key: &str) -> Result<Option<OrgId>, Fault> {
     Ok(id.and_then(|id| id.parse().ok()))
 }
 
-const ROLE: &str = "SELECT role FROM identity_users WHERE id = ?1 AND is_active = 1
+const ROLE: &str = "SELECT role FROM identity_users WHERE id = ?1 AND state = 'active'
     AND (?2 IS NULL OR EXISTS (SELECT 1 FROM sessions_open WHERE id = ?2 AND user_id = ?1))";
 const GRANTED: &str = "SELECT EXISTS (SELECT 1 FROM access_grants WHERE organization = ?1)";
 const NAMED: &str = "SELECT id FROM organizations_registry WHERE id = ?1 OR slug = ?1 ORDER BY id LIMIT 1";

@@ -1,37 +1,47 @@
-//! Routes: logging in.
+//! Routes: logging in, and recovery.
 
-use std::sync::Arc;
-
-use super::password::{Asked, log_in};
+use super::{
+    password::{Asked, Desk, log_in},
+    recover,
+};
 use crate::{
-    features::{identity::PasswordPool, sessions::Tokens},
     kernel::Secret,
     web::{Cx, Fields, Method, Needs, Problem, Reply, Route, value},
 };
 
 /// Routes of the slice.
-pub fn routes(pool: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
-    let (pool, tokens) = (pool.clone(), Arc::clone(tokens));
+pub fn routes(desk: &Desk) -> Vec<Route> {
+    let desk = desk.clone();
     vec![
         Route::v2(Method::Post, "/auth/login", "logIn", "Log in with a password", Needs::Nobody, move |cx| {
-            let (pool, tokens) = (pool.clone(), Arc::clone(&tokens));
-            Box::pin(async move { login(cx, &pool, &tokens).await })
+            let desk = desk.clone();
+            Box::pin(async move { login(cx, &desk).await })
         })
         .and_v1("/auth/login")
         .takes(read_login),
+        Route::v2(
+            Method::Post,
+            "/cluster/recovery",
+            "recover",
+            "Have an administrator choose a new password, by whoever holds this cluster's keyring",
+            Needs::Nobody,
+            |cx| Box::pin(recover::recover(cx)),
+        )
+        .takes(recover::read),
     ]
 }
 
-async fn login(cx: Cx, pool: &PasswordPool, tokens: &Tokens) -> Result<Reply, Problem> {
+async fn login(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
     let mut fields = cx.fields()?;
     let asked = read_login(&mut fields);
     fields.finish()?;
-    log_in(&cx, pool, tokens, asked.ok_or_else(Problem::unauthenticated)?).await
+    log_in(&cx, desk, asked.ok_or_else(Problem::unauthenticated)?).await
 }
 
 fn read_login(fields: &mut Fields) -> Option<Asked> {
-    let email = fields.required("email", value::email());
+    // The field is called what v1 calls it; a username is taken too.
+    let name = fields.required("email", value::text(254)).map(|name| name.to_lowercase());
     let password = fields.required("password", value::text(1024));
     let organization = fields.optional("organization", value::text(253));
-    Some(Asked { email: email?, password: Secret::new(password?), organization })
+    Some(Asked { name: name?, password: Secret::new(password?), organization })
 }

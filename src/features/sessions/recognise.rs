@@ -117,7 +117,7 @@ impl Recogniser {
     async fn learn(&self, name: Digest, token: &str, now: Millis) -> Result<Arc<Known>, Problem> {
         let verified = self.tokens.verify(&self.cluster, token, now).await?;
         let (claims, revision) = verified.ok_or_else(Problem::unauthenticated)?;
-        // Before the look: what changes during it is looked up again.
+        // Before the look, which waits for its entry: what changes during it is looked up again.
         let epoch = self.cluster.store().epoch(claims.org);
         let live = live(&self.cluster, &claims, now).await?.ok_or_else(Problem::unauthenticated)?;
         let known = Arc::new(known(&claims, &live, epoch, revision, now));
@@ -183,7 +183,8 @@ pub(super) async fn live(
     claims: &Claims,
     now: Millis,
 ) -> Result<Option<Live>, Unanswered> {
-    for view in [View::Local, View::Strong] {
+    let entry = cluster.store().epoch(claims.org).entry();
+    for view in [entry.map_or(View::Local, |entry| View::Session(Some(entry))), View::Strong] {
         let (organization, session) = (claims.org, claims.sid);
         let read = cluster.read(&view, organization, move |tx| queries::live(tx, organization, session, now));
         let found = read.await?.flatten().filter(|live| live.session.user == claims.sub);

@@ -78,9 +78,10 @@ impl Tokens {
             return Ok(present);
         }
         cluster.await_view(&view).await?;
-        // Before the read: what changes during it is read again.
+        // Before the read, which waits for its entry: what changes during it is read again.
         let epoch = cluster.store().epoch(OrgId::SYSTEM);
-        let rows = cluster.read(&View::Local, OrgId::SYSTEM, queries::keys).await?.unwrap_or_default();
+        let view = epoch.entry().map_or(View::Local, |entry| View::Session(Some(entry)));
+        let rows = cluster.read(&view, OrgId::SYSTEM, queries::keys).await?.unwrap_or_default();
         let read = key_set(&self.issuer, cluster.store().keyring(), &rows);
         let set = read.map_err(|fault| cluster.halt(fault))?;
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ use std::{
 pub use keys::{KEYS, Key};
 
 use super::{Failure, Seal};
-use crate::{app::ScrubPace, kernel::Network};
+use crate::{app::ScrubPace, features::identity::HashCost, kernel::Network};
 
 /// How a node runs. What each key means is in [`KEYS`], and in `packaging/threatflow.toml`.
 #[derive(Clone)]
@@ -71,6 +71,8 @@ pub struct NodeConfig {
     pub apply_workers: usize,
     /// How files are read through to find damage.
     pub scrub: ScrubPace,
+    /// What the hash of a password costs.
+    pub password_cost: HashCost,
 }
 
 /// How lines of the log look.
@@ -112,6 +114,7 @@ impl Default for NodeConfig {
             log_keep_entries: 20_000,
             apply_workers: cores(),
             scrub: ScrubPace { cycle: Duration::from_hours(24), bytes_per_s: 8 << 20 },
+            password_cost: HashCost::DEFAULT,
         }
     }
 }
@@ -179,6 +182,9 @@ impl NodeConfig {
 
     /// What no single key can know.
     fn contradiction(&self) -> Option<String> {
+        if !self.password_cost.is_sound() {
+            return Some("password_memory_kib must be at least eight times password_lanes".to_owned());
+        }
         if self.peer_listen.ip().is_unspecified() && self.peer_advertise.is_none() {
             let listen = self.peer_listen;
             return Some(format!(

@@ -43,6 +43,8 @@ const EXTRA_ROOMS: &[(&str, &str)] = &[
     ("audit", "canonical"),
     ("identity", "password"),
     ("login", "password"),
+    ("login", "recover"),
+    ("login", "throttle"),
     ("organizations", "view"),
     ("quotas", "calls"),
     ("sessions", "grant"),

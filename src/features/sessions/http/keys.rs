@@ -53,7 +53,7 @@ async fn rotate(cx: Cx) -> Result<Reply, Problem> {
     fields.finish()?;
     let key = draw_key(cx.cluster.store().keyring())?;
     let answer = cx.cluster.propose(&cx.ticket, system, &RotateKeys { key, at_once }).await?;
-    settled(&cx, system, &answer).await?;
+    settled(&cx, &answer).await?;
     let state = if at_once { KeyState::Active } else { KeyState::Next };
     Ok(Reply::ok(json!({ "kid": answer.reply, "state": state })).after(&answer))
 }

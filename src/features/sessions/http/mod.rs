@@ -56,9 +56,8 @@ fn acting(cx: &Cx) -> Result<(OrgId, UserId, SessionId), Problem> {
 }
 
 /// After sessions have ended: waits until this node says so, too. Others do a moment later.
-async fn settled<R>(cx: &Cx, file: OrgId, answer: &Answer<R>) -> Result<(), Problem> {
-    cx.cluster.read(&View::Session(Some(answer.index)), file, |_| Ok(())).await?;
-    Ok(())
+async fn settled<R>(cx: &Cx, answer: &Answer<R>) -> Result<(), Problem> {
+    Ok(cx.cluster.await_view(&View::Session(Some(answer.index))).await?)
 }
 
 /// A session in a list.

@@ -58,7 +58,7 @@ async fn end_others(cx: Cx) -> Result<Reply, Problem> {
     cx.query().finish()?;
     let (home, ..) = acting(&cx)?;
     let answer = cx.cluster.propose(&cx.ticket, home, &EndOwn { session: None }).await?;
-    settled(&cx, home, &answer).await?;
+    settled(&cx, &answer).await?;
     Ok(Reply::none().after(&answer))
 }
 
@@ -67,6 +67,6 @@ async fn end_one(cx: Cx) -> Result<Reply, Problem> {
     let (home, ..) = acting(&cx)?;
     let Ok(session) = cx.param("id").parse() else { return Err(Problem::not_found()) };
     let answer = cx.cluster.propose(&cx.ticket, home, &EndOwn { session: Some(session) }).await?;
-    settled(&cx, home, &answer).await?;
+    settled(&cx, &answer).await?;
     Ok(Reply::none().after(&answer))
 }

@@ -66,6 +66,6 @@ async fn set(cx: Cx) -> Result<Reply, Problem> {
     fields.finish()?;
     let command = SetPolicy { if_version: cx.if_match, policy: policy.ok_or_else(Problem::not_found)? };
     let answer = cx.cluster.propose(&cx.ticket, organization, &command).await?;
-    settled(&cx, organization, &answer).await?;
+    settled(&cx, &answer).await?;
     Ok(Reply::ok(shown(&command.policy)).etag(answer.reply).after(&answer))
 }

@@ -68,7 +68,7 @@ async fn revoke(cx: Cx, tokens: Arc<Tokens>) -> Result<Reply, Problem> {
     let command = EndOwn { session: acting };
     match cx.cluster.propose(&cx.ticket.by(actor), organization, &command).await {
         Ok(answer) => {
-            settled(&cx, organization, &answer).await?;
+            settled(&cx, &answer).await?;
             Ok(Reply::ok(json!({})).after(&answer))
         }
         Err(Unanswered::Refused { .. }) => Ok(Reply::ok(json!({}))),

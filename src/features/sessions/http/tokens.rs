@@ -78,7 +78,7 @@ async fn refresh(cx: Cx, tokens: Arc<Tokens>) -> Result<Reply, Problem> {
     let Refreshed::Good { user, auth_time, amr } = &answer.reply else {
         tracing::warn!(organization.id = %presented.organization, session.id = %presented.session,
             "a refresh token was used again, and its session is ended");
-        settled(&cx, presented.organization, &answer).await?;
+        settled(&cx, &answer).await?;
         return Err(Problem::unauthenticated());
     };
     let issued = issue(&cx, &tokens, &next, *user, (*auth_time, amr)).await?;
@@ -99,7 +99,7 @@ async fn log_out(cx: Cx) -> Result<Reply, Problem> {
     let command = EndOwn { session: Some(session) };
     match cx.cluster.propose(&cx.ticket, home, &command).await {
         Ok(answer) => {
-            settled(&cx, home, &answer).await?;
+            settled(&cx, &answer).await?;
             Ok(Reply::none().after(&answer))
         }
         // It ended meanwhile.

@@ -66,7 +66,7 @@ async fn end_users(cx: Cx) -> Result<Reply, Problem> {
     cx.query().finish()?;
     let command = EndUsers { user: Some(user(&cx)?) };
     let answer = cx.cluster.propose(&cx.ticket, organization, &command).await?;
-    settled(&cx, organization, &answer).await?;
+    settled(&cx, &answer).await?;
     Ok(Reply::none().after(&answer))
 }
 
@@ -74,6 +74,6 @@ async fn end_everybodys(cx: Cx) -> Result<Reply, Problem> {
     let organization = cx.place(Permission::UserManage).await?;
     cx.query().finish()?;
     let answer = cx.cluster.propose(&cx.ticket, organization, &EndUsers { user: None }).await?;
-    settled(&cx, organization, &answer).await?;
+    settled(&cx, &answer).await?;
     Ok(Reply::none().after(&answer))
 }

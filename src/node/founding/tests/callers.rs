@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use serde_json::json;
+
 use super::*;
 use crate::{
     features::{
@@ -28,15 +30,18 @@ impl Door {
         let node = Node::new(place.path(), 1, None);
         let Running { cluster, .. } = node.open().await;
         let found =
-            cluster.read(&View::Strong, OrgId::SYSTEM, |tx| identity::by_email(tx, ADMIN_EMAIL)).await;
+            cluster.read(&View::Strong, OrgId::SYSTEM, |tx| identity::by_login(tx, ADMIN_EMAIL)).await;
         let user = found.unwrap().flatten().unwrap().user.id;
         let session = SessionId(Uuid::now_v7());
         let refresh = RefreshToken::draw(cluster.store().keyring(), OrgId::SYSTEM, session).unwrap();
         let sealed = refresh.seal(cluster.store().keyring()).unwrap();
         let session =
             NewSession { id: session, user, amr: vec!["pwd".to_owned()], refresh: refresh.digest(), sealed };
+        let keys = json!({ "pair": "p", "source": "s", "account": "a" });
+        let opening: OpenSession =
+            serde_json::from_value(json!({ "session": session, "keys": keys })).unwrap();
         let opens = ticket().by(Actor::Platform { user, session: None });
-        let opened = cluster.propose(&opens, OrgId::SYSTEM, &OpenSession { session }).await.unwrap().reply;
+        let opened = cluster.propose(&opens, OrgId::SYSTEM, &opening).await.unwrap().reply;
         let tokens = Arc::new(Tokens::new(None));
         let keys = tokens.keys(&cluster).await.unwrap();
         let recogniser = Recogniser::new(cluster.clone(), tokens);
