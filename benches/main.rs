@@ -29,7 +29,7 @@ use self::{
     etcd::Etcd,
     figures::{
         access, cold, crowd, failover, flood, idle, import, reads, rejoin, restart, scrub, startup, stop,
-        writes,
+        tokens, writes,
     },
     options::{Figure, Options},
     product::Product,
@@ -88,6 +88,9 @@ async fn on_a_cluster(options: &Options, product: &Product, report: &mut Report)
     }
     if options.wants(Figure::Reads) {
         reads::measure(options, product, report).await;
+    }
+    if options.wants(Figure::Tokens) {
+        tokens::measure(options, product, report).await;
     }
     if options.wants(Figure::Stop) && product.nodes() > 1 {
         stop::measure(options, product, report).await;

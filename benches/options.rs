@@ -19,10 +19,11 @@ pub enum Figure {
     Rejoin,
     Scrub,
     Access,
+    Tokens,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 14] = [
+    const ALL: [(&'static str, Self); 15] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
@@ -37,6 +38,7 @@ impl Figure {
         ("rejoin", Self::Rejoin),
         ("scrub", Self::Scrub),
         ("access", Self::Access),
+        ("tokens", Self::Tokens),
     ];
 }
 
@@ -54,7 +56,7 @@ pub struct Options {
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
                      \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin and scrub\n\
-                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, access";
+                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, access, tokens";
 
 impl Options {
     /// Reads it, or ends the program.

@@ -210,11 +210,28 @@ CREATE TABLE quotas_usage (
 CREATE TABLE sessions_open (
     id         TEXT PRIMARY KEY,
     user_id    TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
-    created_ms INTEGER NOT NULL,
-    expires_ms INTEGER NOT NULL
+    created_ms INTEGER NOT NULL,  -- the absolute limit counts from here
+    auth_ms    INTEGER NOT NULL,  -- when its user last proved who it is
+    seen_ms    INTEGER NOT NULL,  -- the idle limit counts from here; moves at most once a minute
+    amr        TEXT NOT NULL,     -- how it was proven: words of RFC 8176, with spaces between
+    address    TEXT,
+    agent      TEXT,
+    refresh    BLOB NOT NULL,     -- SHA-256 of the refresh token that is good
+    previous   BLOB,              -- of the one before it, which is good for some seconds more
+    rotated_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX sessions_open_by_expiry ON sessions_open (expires_ms);
+CREATE INDEX sessions_open_by_seen ON sessions_open (seen_ms);
+
+CREATE INDEX sessions_open_by_user ON sessions_open (user_id, id);
+
+CREATE TABLE sessions_policy (
+    one            INTEGER PRIMARY KEY CHECK (one = 1),
+    idle_minutes   INTEGER NOT NULL,
+    absolute_hours INTEGER NOT NULL,
+    concurrent_max INTEGER NOT NULL,
+    version        INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE spine_outbox (
     id       TEXT PRIMARY KEY,

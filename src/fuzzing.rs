@@ -15,11 +15,12 @@ use crate::{
     cluster::{Envelope, Outcome},
     features::{
         access::model::{Condition, Policy, Subject, scope},
-        audit, intel, sessions,
+        audit, intel,
+        sessions::{self, model::KeyState, refresh::RefreshToken},
     },
-    kernel::{PermissionSet, PolicyId},
+    kernel::{Millis, PermissionSet, PolicyId, from_hex},
     node::NodeConfig,
-    store::SealedEntry,
+    store::{Keyring, SealedEntry},
     web::{Problem, Route},
 };
 
@@ -52,11 +53,9 @@ pub fn bundle(data: &[u8]) {
     }
 }
 
-/// The body and the query of every route; the text of an access token.
+/// The body and the query of every route.
 pub fn fields(data: &[u8]) {
     static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(routes::listed);
-    static TOKENS: LazyLock<sessions::Tokens> =
-        LazyLock::new(|| sessions::Tokens::new(&sessions::mint_signing_key().unwrap()).unwrap());
     let (query, body) = match data.iter().position(|byte| *byte == b'\n') {
         Some(at) => (&data[..at], &data[at + 1..]),
         None => (data, data),
@@ -67,7 +66,23 @@ pub fn fields(data: &[u8]) {
             let _: Problem = problem;
         }
     }
-    assert!(TOKENS.verify(&query).is_none(), "a token nobody signed");
+}
+
+/// Access and refresh tokens: what this cluster did not issue is refused, whatever it looks like.
+pub fn tokens(data: &[u8]) {
+    static KEYRING: LazyLock<Keyring> = LazyLock::new(|| Keyring::from_raw(vec![7; 32]).unwrap());
+    static KEYS: LazyLock<sessions::KeySet> = LazyLock::new(|| {
+        let key = sessions::draw_key(&KEYRING).unwrap();
+        let public = from_hex(&key.public).unwrap();
+        // Under a name that the seeds know, so that signatures are looked at.
+        sessions::KeySet::new("threatflow").with("fuzz", &public, KeyState::Retired, None)
+    });
+    let text = String::from_utf8_lossy(data);
+    assert!(KEYS.verify(&text, Millis(0)).is_none(), "an access token nobody signed");
+    // With a MAC of this keyring the seeds can hold one: it is then written as it was read.
+    if let Some(token) = RefreshToken::parse(&KEYRING, &text) {
+        assert_eq!(token.text(&KEYRING), text);
+    }
 }
 
 /// What an organization writes about access: conditions, patterns, subjects, the text of policies.
@@ -111,5 +126,6 @@ fn every_seed_is_taken() {
         ("fields", fields),
         ("canonical", canonical),
         ("access", access),
+        ("tokens", tokens),
     ]);
 }

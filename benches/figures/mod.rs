@@ -14,6 +14,7 @@ pub mod restart;
 pub mod scrub;
 pub mod startup;
 pub mod stop;
+pub mod tokens;
 pub mod writes;
 
 /// `1 node`, `3 nodes`.

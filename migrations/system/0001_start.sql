@@ -65,3 +65,15 @@ CREATE TABLE login_routes (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX login_routes_by_organization ON login_routes (organization);
+
+-- Keys that sign access tokens: published as `next` before one is used, kept as `retired` while its tokens last.
+CREATE TABLE sessions_keys (
+    kid      TEXT PRIMARY KEY,
+    public   BLOB NOT NULL,
+    sealed   BLOB NOT NULL,  -- PKCS#8, sealed under the cluster key
+    state    TEXT NOT NULL,  -- next, active, retired
+    since_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Never two that sign, never two that are next.
+CREATE UNIQUE INDEX sessions_keys_by_state ON sessions_keys (state) WHERE state <> 'retired';

@@ -4,7 +4,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     cluster::{Apply, Command, ForgetSent, Kind, PruneReplies, RaiseFile, Rehearse, Trail},
-    features::{access, identity, intel, keys, login, membership, organizations, quotas},
+    features::{access, identity, intel, keys, login, membership, organizations, quotas, sessions},
     kernel::Fault,
     store::Stop,
 };
@@ -54,6 +54,15 @@ pub const COMMANDS: &[Entry] = &[
     entry::<organizations::Destroy>(),
     entry::<organizations::Orphan>(),
     entry::<identity::CreateUser>(),
+    entry::<sessions::Refresh>(),
+    entry::<sessions::EndOwn>(),
+    entry::<sessions::EndUsers>(),
+    entry::<sessions::SetPolicy>(),
+    entry::<sessions::StampSeen>(),
+    entry::<sessions::Expire>(),
+    entry::<sessions::RotateKeys>(),
+    entry::<sessions::AdvanceKeys>(),
+    entry::<sessions::ResealKeys>(),
     entry::<identity::UpdateUser>(),
     entry::<identity::UpdateSelf>(),
     entry::<identity::NameBreakGlass>(),

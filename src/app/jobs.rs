@@ -23,9 +23,9 @@ use crate::{
     features::{
         access, identity, keys,
         membership::{self, jobs::CleanUp},
-        quotas,
+        quotas, sessions,
     },
-    kernel::{DAY_MS, OrgId, RequestId},
+    kernel::{DAY_MS, Millis, OrgId, RequestId},
     web::now,
 };
 
@@ -53,6 +53,10 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 const DRIVE_EVERY: Duration = Duration::from_millis(500);
 /// How often the leader looks for dead voters.
 const BURY_EVERY: Duration = Duration::from_millis(500);
+/// How often last uses of sessions are written down; each at most once a minute.
+const SEEN_EVERY: Duration = Duration::from_secs(15);
+/// How often the leader looks whether a signing key is due.
+const SIGNING_EVERY: Duration = Duration::from_secs(10);
 /// Replies forgotten in one entry.
 const PRUNE_MAX: u32 = 5_000;
 
@@ -73,6 +77,15 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up:
     tasks.spawn(every(CALLS_EVERY, move || {
         let meter = meter.clone();
         async move { meter.flush().await }
+    }));
+    let recogniser = state.recogniser.clone();
+    tasks.spawn(every(SEEN_EVERY, move || {
+        let recogniser = recogniser.clone();
+        async move { sessions::jobs::stamp_seen(&recogniser).await }
+    }));
+    tasks.spawn(every(SIGNING_EVERY, {
+        let cluster = cluster.clone();
+        move || advance_signing_keys(cluster.clone())
     }));
     tasks.spawn(deliver(cluster.clone(), sent_from));
     tasks.spawn(every(ROTATION_EVERY, {
@@ -141,22 +154,41 @@ async fn rotate(cluster: Cluster) {
     }
 }
 
-/// Looks only into files that changed since the last look: a cold organization costs nothing.
+async fn advance_signing_keys(cluster: Cluster) {
+    if led_term(&cluster).is_some()
+        && let Err(error) = sessions::jobs::advance_keys(&cluster).await
+    {
+        tracing::warn!(?error, "the signing keys are looked at later");
+    }
+}
+
+/// Looks only into files that changed since the last look, or have a session that time may have ended: a cold
+/// organization costs nothing.
 async fn upkeep(cluster: Cluster) {
     let marked = |file: OrgId| (file, cluster.store().mark(file));
     let mut seen: BTreeMap<OrgId, u64> = cluster.store().list().into_iter().map(marked).collect();
+    // When the next session of each file can end by time.
+    let mut due: BTreeMap<OrgId, Millis> = BTreeMap::new();
     let mut ticks = interval(UPKEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         for file in cluster.store().list() {
-            if led_term(&cluster).is_none() || seen.get(&file) == Some(&cluster.store().mark(file)) {
+            let same = seen.get(&file) == Some(&cluster.store().mark(file));
+            if led_term(&cluster).is_none() || (same && due.get(&file).is_none_or(|at| *at > now())) {
                 continue;
             }
-            if let Err(error) = upkeep_file(&cluster, file).await {
-                tracing::warn!(organization.id = %file, ?error, "upkeep is put off to the next minute");
-                continue;
-            }
+            let next = match upkeep_file(&cluster, file).await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(organization.id = %file, ?error, "upkeep is put off to the next minute");
+                    continue;
+                }
+            };
+            match next {
+                Some(at) => due.insert(file, at),
+                None => due.remove(&file),
+            };
             seen.insert(file, cluster.store().mark(file));
         }
     }
@@ -210,7 +242,9 @@ async fn bury(cluster: Cluster, rule: CleanUp) {
     }
 }
 
-async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
+/// Answers when the file is to be looked at again though it does not change.
+async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<Option<Millis>, Unanswered> {
+    let next = sessions::jobs::expire(cluster, file).await?;
     if !file.is_system() {
         quotas::jobs::measure(cluster, file).await?;
         access::jobs::forget_expired(cluster, file).await?;
@@ -219,7 +253,7 @@ async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
     let before = now().plus(-DAY_MS);
     let ticket = Ticket::system(RequestId(uuid::Uuid::now_v7()));
     cluster.propose(&ticket, file, &PruneReplies { before, limit: PRUNE_MAX }).await?;
-    Ok(())
+    Ok(next)
 }
 
 /// What fails is tried again at the next turn.

@@ -16,7 +16,7 @@ use crate::{
         quotas::{self, calls::CallMeter},
         sessions::{self, Recogniser, Tokens},
     },
-    kernel::{OrgId, Permission},
+    kernel::{Network, OrgId, Permission},
     store::REHEARSAL,
     web::{self, Frame, Method, Needs, Reply, Route, Router, Traffic},
 };
@@ -30,30 +30,31 @@ pub struct State {
     pub meter: CallMeter,
     /// What is asked and how it is answered.
     pub traffic: Arc<Traffic>,
-    recogniser: Recogniser,
+    /// How callers are recognised.
+    pub recogniser: Recogniser,
     desk: Desk,
+    trusted_proxies: Vec<Network>,
 }
 
 impl State {
     /// The state of a node that is about to serve.
-    pub fn new(cluster: Cluster, desk: Desk) -> Self {
+    pub fn new(cluster: Cluster, desk: Desk, trusted_proxies: Vec<Network>) -> Self {
         let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&desk.tokens));
         let meter = CallMeter::new(cluster.clone());
         let traffic = Arc::default();
-        Self { cluster, meter, traffic, recogniser, desk }
+        Self { cluster, meter, traffic, recogniser, desk, trusted_proxies }
     }
 }
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
-    let key = sessions::mint_signing_key().and_then(|key| Tokens::new(&key));
-    let desk = |tokens| Desk::new(tokens, PasswordPool::default(), None);
-    key.map(|tokens| routes(&desk(tokens))).unwrap_or_default()
+    routes(&Desk::new(Tokens::new(None), PasswordPool::default(), None))
 }
 
 /// Every route, by slice.
 fn routes(desk: &Desk) -> Vec<Route> {
     let mut routes = [
+        sessions::http::routes(&desk.tokens),
         login::http::routes(desk),
         identity::http::routes(&desk.pool),
         access::http::routes(),
@@ -88,5 +89,6 @@ fn rehearsal() -> Route {
 pub fn router(state: State) -> Router {
     let routes = routes(&state.desk);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
-    web::router(Arc::new(Frame { cluster: state.cluster, gate, traffic: state.traffic }), routes)
+    let (cluster, traffic, trusted_proxies) = (state.cluster, state.traffic, state.trusted_proxies);
+    web::router(Arc::new(Frame { cluster, gate, traffic, trusted_proxies }), routes)
 }

@@ -65,6 +65,13 @@ impl Admin {
         answer.map(|answer| answer.body).map_err(|error| failure(&error))
     }
 
+    /// Publishes a new signing key, or uses it at once and revokes the others. Answers its name.
+    pub(super) async fn rotate_signing_key(&self, revoke_others: bool) -> Result<String, Failure> {
+        let body = json!({ "revoke_others": revoke_others });
+        let answer = post(&self.client, "/api/v2/cluster/signing-keys/rotate", &body).await?;
+        Ok(answer.get("kid").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
     /// Has the asked node make everything it applied durable.
     pub(super) async fn snapshot(&self) -> Result<Value, Failure> {
         let answer = self.client.post("/api/v2/cluster/snapshot", &[], Bytes::new(), WITHIN * 5).await;

@@ -116,6 +116,17 @@ enum Subcommands {
         #[command(flatten)]
         access: Access,
     },
+    /// Publish a new key for access tokens; it takes over in ten minutes, and nobody has to log in anew
+    #[command(
+        after_help = "Example, when a key was stolen: threatflow cluster rotate-signing-key --revoke-others"
+    )]
+    RotateSigningKey {
+        #[command(flatten)]
+        access: Access,
+        /// Use it at once: every access token there is ends now, and clients refresh theirs
+        #[arg(long)]
+        revoke_others: bool,
+    },
     /// Compare the content of every file on all nodes
     #[command(after_help = "Example: threatflow cluster verify")]
     Verify {
@@ -148,6 +159,15 @@ pub(super) async fn run(args: ClusterArgs) -> Result<(), Failure> {
         }
         Subcommands::RotateKey { access, wait } => {
             say(&rotate::key(&access.admin().await?, Duration::from_secs(wait)).await?)
+        }
+        Subcommands::RotateSigningKey { access, revoke_others } => {
+            let kid = access.admin().await?.rotate_signing_key(revoke_others).await?;
+            let when = if revoke_others {
+                "signs now, and all others are revoked"
+            } else {
+                "is published, and signs in ten minutes"
+            };
+            say(&format!("signing key {kid} {when}"))
         }
         Subcommands::Verify { access } => say(&verify(&access.admin().await?).await?),
     }

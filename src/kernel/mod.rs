@@ -8,6 +8,7 @@ mod attributes;
 mod fault;
 mod hex;
 mod ids;
+mod network;
 mod page;
 mod permission;
 mod refusal;
@@ -22,6 +23,7 @@ pub use ids::{
     EventId, FileId, GrantId, GroupId, JobId, OrgId, OutboxId, PolicyId, RequestId, RoleId, SessionId,
     TokenId, UserId,
 };
+pub use network::Network;
 pub use page::{Page, Window};
 pub use permission::{LIMITED_SETTINGS, Permission, PermissionSet, ROLES, Role, RoleRow, When};
 pub use refusal::{FieldError, Overage, Refusal};

@@ -127,6 +127,8 @@ pub enum Refusal {
         /// The level in force.
         level: u32,
     },
+    /// The organization's list of addresses does not have the one that the request came from.
+    AddressNotAllowed,
     /// The link is unknown, was used, or has ended: which, is not said.
     LinkInvalid,
     /// Wrong credentials, or none that would do: unknown and wrong look the same.
@@ -156,6 +158,7 @@ impl Refusal {
             Self::ObjectConflict { .. } => "object_conflict",
             Self::Invalid { .. } => "invalid",
             Self::LevelTooLow { .. } => "level_too_low",
+            Self::AddressNotAllowed => "address_not_allowed",
             Self::LinkInvalid => "link_invalid",
             Self::Unauthenticated => "unauthenticated",
         }

@@ -28,14 +28,12 @@ use crate::{
         membership::{self, Bootstrap},
         sessions,
     },
-    kernel::{Fault, OrgId, RequestId, Role, Secret, UserId, to_hex},
+    kernel::{Fault, OrgId, RequestId, Role, Secret, UserId},
     store::{Keyring, LEVEL, Store, VERSION, since},
 };
 
 /// What the first administrator logs in with, at the organization `system`.
 pub const ADMIN_EMAIL: &str = "admin@localhost";
-/// Name of the secret that signs access tokens.
-pub(super) const SIGNING_KEY: &str = "token-signing-key";
 /// How long the first election and the first entry may take.
 const BEGIN_WITHIN: Duration = Duration::from_secs(30);
 const MIB: u64 = 1 << 20;
@@ -205,8 +203,7 @@ async fn first_entry(
 ) -> Result<Bootstrap, Failure> {
     let hashed = tokio::task::spawn_blocking(move || identity::hash_password(&password, cost)).await;
     let hash = hashed.map_err(|error| Fault::new("hash the first password", error))??;
-    let signing = zeroize::Zeroizing::new(sessions::mint_signing_key()?);
-    let sealed = keyring.seal(&membership::seal_context(SIGNING_KEY), &signing)?;
+    let signing_key = Some(sessions::draw_key(keyring)?);
     let admin = NewUser {
         id: UserId(Uuid::now_v7()),
         email: ADMIN_EMAIL.to_owned(),
@@ -216,8 +213,8 @@ async fn first_entry(
         role: Role::PlatformAdmin,
         password_hash: Some(hash),
     };
-    let secrets = BTreeMap::from([(SIGNING_KEY.to_owned(), to_hex(&sealed))]);
-    Ok(Bootstrap { admin, secrets, version: since(LEVEL).map(str::to_owned) })
+    let secrets = BTreeMap::new();
+    Ok(Bootstrap { admin, secrets, signing_key, version: since(LEVEL).map(str::to_owned) })
 }
 
 async fn propose(cluster: &Cluster, bootstrap: &Bootstrap) -> Result<(), Failure> {

@@ -14,7 +14,7 @@ use super::{
     Failure, NodeConfig,
     failure::say,
     folder::{DataFolder, PASSWORD_FILE},
-    founding::{self, ADMIN_EMAIL, Running, SIGNING_KEY},
+    founding::{self, ADMIN_EMAIL, Running},
     health::{Audience, Health},
     logging,
     server::{self, Server},
@@ -25,14 +25,9 @@ use crate::{
         self, Jobs,
         routes::{State, router},
     },
-    cluster::{Cluster, Unanswered, View},
-    features::{
-        identity::PasswordPool,
-        login::Desk,
-        membership::{self, jobs::CleanUp},
-        sessions::Tokens,
-    },
-    kernel::{Fault, OrgId},
+    cluster::{Cluster, Unanswered},
+    features::{identity::PasswordPool, login::Desk, membership::jobs::CleanUp, sessions::Tokens},
+    kernel::Fault,
 };
 
 /// Between two looks for what the cluster is still sending.
@@ -71,16 +66,14 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
     let _care = app::care(&cluster, config.scrub);
     let live = async {
         let tokens = tokio::select! {
-            tokens = tokens(&cluster) => tokens?,
+            tokens = tokens(&cluster, config.public_url.as_deref()) => tokens,
             () = wishes.next() => {
                 cluster.replica().stop().await;
                 return Ok(());
             }
         };
-        let state = State::new(
-            cluster.clone(),
-            Desk::new(tokens, PasswordPool::new(config.password_cost), config.dns_server),
-        );
+        let desk = Desk::new(tokens, PasswordPool::new(config.password_cost), config.dns_server);
+        let state = State::new(cluster.clone(), desk, config.trusted_proxies.clone());
         let jobs = app::spawn(&state, sent_from, clean_up(&config));
         let parts = Parts::serve(&config, (listener, listening), management, state);
         announce(&config, &folder, &url);
@@ -138,18 +131,12 @@ impl Parts {
     }
 }
 
-/// The cluster's tokens, once its signing key has reached this node.
-async fn tokens(cluster: &Cluster) -> Result<Tokens, Failure> {
-    let mut told = false;
+/// The cluster's tokens, once a signing key has reached this node.
+async fn tokens(cluster: &Cluster, public_url: Option<&str>) -> Tokens {
+    let (tokens, mut told) = (Tokens::new(public_url), false);
     loop {
-        let sealed =
-            cluster.read(&View::Local, OrgId::SYSTEM, |tx| membership::secret(tx, SIGNING_KEY)).await;
-        match sealed {
-            Ok(Some(Some(sealed))) => {
-                let context = membership::seal_context(SIGNING_KEY);
-                let key = cluster.store().keyring().unseal(&context, &sealed)?;
-                return Ok(Tokens::new(&key)?);
-            }
+        match tokens.keys(cluster).await {
+            Ok(keys) if keys.signs() => return tokens,
             Ok(_) if !told => {
                 told = true;
                 tracing::info!("waiting for the cluster's data");

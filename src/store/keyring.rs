@@ -165,13 +165,19 @@ impl Keyring {
 
     /// A digest of `parts` that only this cluster can compute: what is hashed may hold a password.
     pub fn fingerprint(&self, parts: &[&[u8]]) -> String {
-        let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.read().mac), b"request-fingerprint");
+        to_hex(self.mac("request-fingerprint", parts).get(..16).unwrap_or_default())
+    }
+
+    /// HMAC-SHA-256 of `parts` under a key that only this cluster has and that serves this purpose alone. It is the same
+    /// for the life of the cluster.
+    pub fn mac(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.read().mac), purpose.as_bytes());
         let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()));
         for part in parts {
             mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             mac.update(part);
         }
-        to_hex(mac.sign().as_ref().get(..16).unwrap_or_default())
+        mac.sign().as_ref().try_into().unwrap_or_default()
     }
 
     /// Seals `plain` so that it opens only under this cluster's keys and the same `context`.

@@ -26,12 +26,17 @@ pub struct Caller {
     pub session: Option<SessionId>,
     /// When its credentials end, in milliseconds since the epoch.
     pub expires_ms: Option<i64>,
+    /// When its user last proved who it is, in milliseconds since the epoch.
+    pub auth_time_ms: Option<i64>,
+    /// How: words of RFC 8176, `pwd`, `otp`, `mfa`.
+    pub amr: Vec<String>,
 }
 
 impl Caller {
     /// Somebody who has not logged in.
     pub fn anonymous() -> Self {
-        Self { actor: Actor::Anonymous, home: None, session: None, expires_ms: None }
+        let (auth_time_ms, amr) = (None, Vec::new());
+        Self { actor: Actor::Anonymous, home: None, session: None, expires_ms: None, auth_time_ms, amr }
     }
 
     /// Text that is the same for the same caller, for keys.

@@ -1,10 +1,12 @@
 //! Headers in and out.
 
+use std::net::IpAddr;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use uuid::Uuid;
 
 use super::{Credentials, Problem};
-use crate::cluster::View;
+use crate::{cluster::View, kernel::Network};
 
 /// On every answer.
 const SECURITY: &[(&str, &str)] = &[
@@ -53,6 +55,30 @@ pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
     Credentials { bearer: bearer.or_else(key).or_else(unknown) }
 }
 
+/// Who a request was forwarded for. Each proxy adds at the end of `X-Forwarded-For` whom it heard from: read from the
+/// end, every address is believed as long as a trusted proxy wrote it, and the first that is no such proxy is the client.
+pub(super) fn forwarded_for(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> IpAddr {
+    let mut client = peer.to_canonical();
+    let lists: Vec<&str> =
+        headers.get_all("x-forwarded-for").iter().filter_map(|list| list.to_str().ok()).collect();
+    let mut entries = lists.iter().flat_map(|list| list.split(',')).rev();
+    while trusted.iter().any(|proxy| proxy.contains(client)) {
+        match entries.next().map(|entry| address(entry.trim())) {
+            Some(Some(before)) => client = before.to_canonical(),
+            // What is no address was written by nobody who is trusted.
+            Some(None) | None => break,
+        }
+    }
+    client
+}
+
+/// An address, which some proxies write with its port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bracketed = |text: &str| text.strip_prefix('[')?.split_once(']')?.0.parse().ok();
+    let with_port = |text: &str| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+    text.parse().ok().or_else(|| with_port(text)).or_else(|| bracketed(text))
+}
+
 /// How fresh reads must be.
 pub(super) fn view(headers: &HeaderMap) -> Result<View, Problem> {
     let index = match text(headers, "x-log-index").map(str::parse) {
@@ -88,4 +114,39 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Probl
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
     key.map(Some).ok_or_else(|| Problem::malformed("Idempotency-Key must be 1 to 255 visible characters"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forwarded_address_is_believed_as_far_as_trusted_proxies_wrote_it() {
+        let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
+        let cases: &[(&str, &[&str], &str)] = &[
+            ("203.0.113.9", &["198.51.100.1"], "203.0.113.9"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["6.6.6.6, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+            ("10.0.0.1", &["6.6.6.6", "198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["6.6.6.6, nonsense"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1:4711"], "198.51.100.1"),
+            ("::1", &["[2001:db8::1]:4711"], "2001:db8::1"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        ];
+        for (peer, lists, client) in cases {
+            let mut headers = HeaderMap::new();
+            for list in *lists {
+                headers.append("x-forwarded-for", list.parse().unwrap());
+            }
+            let found = forwarded_for(&headers, peer.parse().unwrap(), &trusted);
+            assert_eq!(found.to_string(), *client, "{peer} {lists:?}");
+            assert_eq!(
+                forwarded_for(&headers, peer.parse().unwrap(), &[]),
+                peer.parse::<IpAddr>().unwrap().to_canonical()
+            );
+        }
+    }
 }

@@ -60,6 +60,13 @@ impl Problem {
         Self::new(401, "unauthenticated", "Valid credentials are required", detail)
     }
 
+    /// 403: valid credentials, from an address that their organization does not allow.
+    pub fn address_not_allowed() -> Self {
+        let detail = "your organization's `allowed_ips` does not have the address that you come from; come from one \
+                      that it has, or ask an administrator to add yours";
+        Self::new(403, "address_not_allowed", "Your address is not allowed", detail)
+    }
+
     /// 404: absent, or not to be known.
     pub fn not_found() -> Self {
         Self::new(404, "not_found", "There is no such thing here", "check the path and the id")
@@ -98,6 +105,7 @@ pub fn describe(refusal: &Refusal) -> Problem {
         Refusal::Unauthenticated => Problem::unauthenticated(),
         Refusal::Invalid { errors } => Problem::invalid(errors),
         Refusal::PermissionDenied { required, role } => denied(required, role),
+        Refusal::AddressNotAllowed => Problem::address_not_allowed(),
         Refusal::QuotaExceeded { resource, usage, quota, requested } => {
             let detail = format!(
                 "Quota exceeded for {resource}: {usage} of {quota} in use, {requested} more asked for"
@@ -192,6 +200,7 @@ fn describe_conflict(refusal: &Refusal) -> Problem {
         | Refusal::Unauthenticated
         | Refusal::Invalid { .. }
         | Refusal::PermissionDenied { .. }
+        | Refusal::AddressNotAllowed
         | Refusal::QuotaExceeded { .. }
         | Refusal::UsageBelowZero { .. }
         | Refusal::FeatureNotInPlan { .. }

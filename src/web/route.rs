@@ -185,6 +185,13 @@ impl Route {
         self
     }
 
+    /// Answers another status than 200.
+    #[must_use]
+    pub fn answers(mut self, status: u16) -> Self {
+        self.success = status;
+        self
+    }
+
     /// Answers 201: something is there that was not.
     #[must_use]
     pub fn creates(mut self) -> Self {

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Ticket, View},
-    kernel::{Origin, RequestId, to_hex},
+    kernel::{Network, Origin, RequestId, to_hex},
 };
 
 /// What every request shares.
@@ -39,6 +39,8 @@ pub struct Frame {
     pub gate: Arc<dyn Gate>,
     /// What is asked and how it is answered.
     pub traffic: Arc<Traffic>,
+    /// Proxies whose word about where a request comes from is taken.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// How long a body may take to arrive.
@@ -119,7 +121,7 @@ async fn handle(
     admitted: &mut Admitted,
 ) -> Result<(Reply, u32), Problem> {
     let (parts, body) = request.into_parts();
-    let origin = origin(&parts);
+    let origin = origin(&parts, &frame.trusted_proxies);
     let caller = frame.gate.recognise(&headers::credentials(&parts.headers), &origin).await?;
     if route.needs == Needs::Caller && caller.home.is_none() {
         return Err(Problem::unauthenticated());
@@ -195,10 +197,11 @@ fn ticket(
     Ok(Ticket { actor, origin: origin.clone(), request: RequestId(request), fingerprint })
 }
 
-/// Where a request comes from.
-fn origin(parts: &Parts) -> Origin {
+/// Where a request comes from: the peer that connected, or whoever a trusted proxy says that it forwarded for.
+fn origin(parts: &Parts, trusted: &[Network]) -> Origin {
     let agent = headers::text(&parts.headers, "user-agent").map(|agent| agent.chars().take(256).collect());
-    let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let address = peer.map(|peer| headers::forwarded_for(&parts.headers, peer, trusted).to_string());
     Origin { ip_address: address, user_agent: agent }
 }
 

@@ -34,5 +34,6 @@ mod organizations;
 mod quotas;
 mod rejoin;
 mod scripts;
+mod sessions;
 mod tidy;
 mod upgrade;

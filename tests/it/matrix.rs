@@ -23,6 +23,14 @@ const OWN: &[&str] = &[
     "listOrganizations",
     "listAuditLogs",
     "getAuditLog",
+    "refresh",
+    "logOut",
+    "verifyToken",
+    "listOwnSessions",
+    "endOtherSessions",
+    "endOwnSession",
+    "revokeToken",
+    "introspectToken",
 ];
 /// Routes of the installation: they know no organization.
 const INSTALLATION: &[&str] = &[
@@ -42,6 +50,10 @@ const INSTALLATION: &[&str] = &[
     "rotateCertificates",
     "getLevel",
     "raiseLevel",
+    "getSigningKeys",
+    "rotateSigningKey",
+    "getSigningKeySet",
+    "getServerMetadata",
     "recover",
 ];
 
@@ -56,6 +68,7 @@ fn body_for(operation: &str) -> &'static str {
         "simulateAccess" => r#"{"grant":{"effect":"deny","subject":"everyone","permissions":["*:*"]}}"#,
         "eraseOrganization" => r#"{"slug":"victim"}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,
+        "setSessionPolicy" => r#"{"idle_minutes":30,"absolute_hours":12,"concurrent_max":5}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
         "inviteUser" => r#"{"email":"x@y.test"}"#,
         "claimDomain" => r#"{"domain":"nowhere.test"}"#,

@@ -4,8 +4,8 @@
 
 Starts one node, does the main job over HTTP, and has the results judged by programs that share no code with
 ours: openapi-spec-validator reads the API descriptions, stix2-validator the exported bundle, rfc8785 and hashlib
-recompute the audit chain from the events as they are served, prometheus_client reads the metrics. Ends with 1 and a
-line on each thing that is wrong.
+recompute the audit chain from the events as they are served, prometheus_client reads the metrics, PyJWT verifies an access
+token with the keys as they are published and forges others. Ends with 1 and a line on each thing that is wrong.
 """
 
 import hashlib
@@ -19,7 +19,9 @@ import sys
 import tempfile
 import time
 
+import jwt
 import rfc8785
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 from stix2validator import ValidationOptions, validate_string
@@ -160,6 +162,36 @@ def judge_metrics(node):
                 yield f"metrics: the buckets of {route} do not add up: {values}, {sample.value}"
 
 
+def judge_tokens(node, token):
+    keys = jwt.PyJWKSet.from_dict(node.ask("GET", "/.well-known/jwks.json")[1])
+    header = jwt.get_unverified_header(token)
+    if header["typ"] != "at+jwt" or header["alg"] != "EdDSA":
+        yield f"tokens: the header is {header}"
+    wanted = ["iss", "sub", "aud", "exp", "iat", "jti", "sid", "org", "amr", "auth_time"]
+    try:
+        claims = jwt.decode(
+            token, keys[header["kid"]].key, ["EdDSA"], {"require": wanted}, audience="threatflow-api", issuer="threatflow"
+        )
+    except (jwt.PyJWTError, KeyError) as error:
+        yield f"tokens: not verified: {error!r}"
+        return
+    if claims["exp"] - claims["iat"] != 600 or claims["amr"] != ["pwd"]:
+        yield f"tokens: the claims are {claims}"
+    own, headers = Ed25519PrivateKey.generate(), {"typ": "at+jwt", "kid": header["kid"]}
+    brought = {**headers, "jwk": json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(own.public_key()))}
+    public = keys[header["kid"]].key.public_bytes_raw()
+    forged = {
+        "signed by another key": jwt.encode(claims, own, "EdDSA", headers),
+        "signed by a key that it brings along": jwt.encode(claims, own, "EdDSA", brought),
+        "signed with the public key as a shared secret": jwt.encode(claims, public, "HS256", headers),
+        "not signed": jwt.encode(claims, None, "none", headers),
+    }
+    for what, text in forged.items():
+        status, _ = node.ask("GET", "/api/v2/auth/me", token=text)
+        if status != 401:
+            yield f"tokens: one that is {what} was answered {status}"
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         node = Node(sys.argv[1], folder)
@@ -167,6 +199,7 @@ def main():
             token = main_job(node)
             wrong = [*judge_descriptions(node), *judge_export(node, token), *judge_chain(node, token)]
             wrong += judge_metrics(node)
+            wrong += judge_tokens(node, token)
         finally:
             node.stop()
     for line in wrong:

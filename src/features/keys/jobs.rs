@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, KeyReport, KeyText, Question, Ticket, Unanswered, View, pending_since},
-    features::{membership, organizations},
+    features::{membership, organizations, sessions},
     kernel::{Fault, Millis, OrgId, RequestId},
     store::Generation,
     web::now,
@@ -175,7 +175,7 @@ async fn reseal(cluster: &Cluster, generation: Generation) -> Result<bool, Unans
         cluster.propose(&ticket(), OrgId::SYSTEM, &command).await?;
         return Ok(false);
     }
-    Ok(true)
+    sessions::jobs::reseal(cluster, generation).await
 }
 
 /// Whether no file has an effect under way from before `at`: one may carry a wrapped key.

@@ -15,14 +15,12 @@ use crate::{
     features::{
         access,
         identity::{self, Link, Login, PasswordPool, Rehash, User},
-        sessions::{NewSession, TOKEN_SECONDS, Tokens},
+        sessions::{Grant, Tokens},
     },
-    kernel::{Actor, OrgId, Refusal, Secret, SessionId},
+    kernel::{Actor, OrgId, Refusal, Secret},
     web::{Cx, Problem, Reply},
 };
 
-/// Longest session without a refresh.
-const SESSION_MS: i64 = 12 * 3_600_000;
 /// How long somebody may take to choose the new password that is demanded.
 const DEMAND_MS: i64 = 15 * 60_000;
 
@@ -95,15 +93,14 @@ async fn find_organization(cx: &Cx, asked: &Asked) -> Result<Option<OrgId>, Prob
 }
 
 async fn open(cx: &Cx, desk: &Desk, organization: OrgId, user: &User, keys: Keys) -> Result<Reply, Problem> {
-    let session = NewSession { id: SessionId(cx.mint_id()), user: user.id, lasts_ms: SESSION_MS };
-    let command = OpenSession { session, keys };
+    let grant = Grant::draw(cx, organization, user.id, &["pwd"])?;
+    let command = OpenSession { session: grant.session(), keys };
     let ticket = cx.ticket.by(actor(organization, user));
     let answer = cx.cluster.propose(&ticket, organization, &command).await?;
     if user.break_glass {
         tracing::warn!(organization.id = %organization, user.id = %user.id, "a break-glass administrator has logged in");
     }
-    let token = desk.tokens.issue(organization, user.id, answer.reply, cx.now)?;
-    let tokens = json!({ "access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "Bearer" });
+    let tokens = grant.tokens(cx, &desk.tokens, &answer.reply).await?;
     let body = json!({ "user": user.view(), "tokens": cx.version.view(tokens) });
     Ok(Reply::ok(body).after(&answer))
 }

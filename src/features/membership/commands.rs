@@ -12,7 +12,10 @@ pub use authority::{RequestCertificates, RotateAuthority, TurnAuthority};
 use super::queries;
 use crate::{
     cluster::{Apply, Command, Kind},
-    features::identity::{self, NewUser},
+    features::{
+        identity::{self, NewUser},
+        sessions::{self, NewKey},
+    },
     kernel::{DAY_MS, Fault, Millis, OrgId, Permission, Refusal, TokenId, from_hex, to_hex},
     store::{Found, Generation, Keyring, LEVEL, Stop, generation_of, unknown_level},
 };
@@ -27,6 +30,9 @@ pub struct Bootstrap {
     /// The first version that knows the level it begins at: for a binary that does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The first key that signs access tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<NewKey>,
 }
 
 impl Command for Bootstrap {
@@ -49,6 +55,9 @@ impl Command for Bootstrap {
             cx.tx.prepare_cached(INSERT_LEVEL)?.execute((cx.level, version, cx.at.0, cx.actor.kind()))?;
         }
         cx.note("cluster", cx.organization, json!({ "secrets": sealed.keys().collect::<Vec<_>>() }));
+        if let Some(key) = &self.signing_key {
+            sessions::found(cx, key)?;
+        }
         identity::add_user(cx, &self.admin)?;
         Ok(())
     }

@@ -92,4 +92,4 @@ const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM membership_tokens WHERE digest
 const OPEN: &str =
     "SELECT id FROM membership_tokens WHERE digest = ?1 AND spent_ms IS NULL AND expires_ms > ?2";
 const RETIRED: &str = "SELECT EXISTS (SELECT 1 FROM membership_retired WHERE node = ?1)";
-const BEGUN: &str = "SELECT EXISTS (SELECT 1 FROM membership_secrets)";
+const BEGUN: &str = "SELECT EXISTS (SELECT 1 FROM identity_users)";

@@ -111,7 +111,7 @@ fn bootstrap() -> Bootstrap {
         password_hash: Some("$argon2id$…".to_owned()),
     };
     let secrets = BTreeMap::from([("signing".to_owned(), "c0ffee".to_owned())]);
-    Bootstrap { admin, secrets, version: None }
+    Bootstrap { admin, secrets, version: None, signing_key: None }
 }
 
 fn digest(number: u8) -> String {

@@ -37,6 +37,17 @@ pub const KEYS: &[Key] = &[
     key("api_url", "a URL such as http://node1.example.org:8080", |config, text| {
         put(&mut config.api_url, Some(url(text)?))
     }),
+    key("public_url", "a URL such as https://threatflow.example.org", |config, text| {
+        put(&mut config.public_url, Some(url(text)?))
+    }),
+    key(
+        "trusted_proxies",
+        "addresses or networks with commas between, such as 10.0.0.0/8,192.0.2.1",
+        |config, text| {
+            let networks = text.split(',').map(|network| network.trim().parse().ok());
+            put(&mut config.trusted_proxies, networks.collect::<Option<_>>()?)
+        },
+    ),
     key("node_id", "a number from 1 to 65535, different on every node", |config, text| {
         put(&mut config.node_id, number(text, 1, 65_535)?)
     }),

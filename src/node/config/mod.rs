@@ -12,7 +12,7 @@ use std::{
 pub use keys::{KEYS, Key};
 
 use super::{Failure, Seal};
-use crate::{app::ScrubPace, features::identity::HashCost};
+use crate::{app::ScrubPace, features::identity::HashCost, kernel::Network};
 
 /// How a node runs. What each key means is in [`KEYS`], and in `packaging/threatflow.toml`.
 #[derive(Clone)]
@@ -29,6 +29,10 @@ pub struct NodeConfig {
     pub peer_advertise: Option<String>,
     /// The URL under which clients reach the API; made from `listen` when absent.
     pub api_url: Option<String>,
+    /// The URL under which the whole installation is reached: who tokens say they were issued by. `threatflow` when absent.
+    pub public_url: Option<String>,
+    /// Proxies that are believed when they say whom they forward for.
+    pub trusted_proxies: Vec<Network>,
     /// This node's id.
     pub node_id: u64,
     /// Where this node stands, as its operator calls it.
@@ -91,6 +95,8 @@ impl Default for NodeConfig {
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
             peer_advertise: None,
             api_url: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
             node_id: 1,
             zone: String::new(),
             seal: Seal::DataDir,

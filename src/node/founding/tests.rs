@@ -1,6 +1,8 @@
 //! Nodes in this process, for what a race between two leaders would leave behind.
 #![allow(clippy::unwrap_used)]
 
+mod callers;
+
 use std::path::Path;
 
 use super::*;
@@ -10,7 +12,7 @@ use crate::{
         keys::{self, Advance, Rotate, Step, jobs},
         membership::MintToken,
     },
-    kernel::TokenId,
+    kernel::{TokenId, to_hex},
     web::now,
 };
 

@@ -78,6 +78,13 @@ impl Nodes {
         assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
     }
 
+    /// Kills a node as a power cut would, as far as a process can be.
+    pub fn kill(&self, node: usize) {
+        let mut child = self.children[node].lock().unwrap().take().expect("the node runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     /// Waits until a node's process ends.
     pub fn ended(&self, node: usize) -> ExitStatus {
         let mut ended = None;

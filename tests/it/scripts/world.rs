@@ -33,6 +33,9 @@ const OF_SYSTEM: &[&str] = &[
     "keys.",
     "login.project_domain",
     "login.unproject_domain",
+    "sessions.rotate_keys",
+    "sessions.advance_keys",
+    "sessions.reseal_keys",
 ];
 
 pub(super) struct World {

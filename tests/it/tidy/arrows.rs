@@ -49,7 +49,10 @@ const EXTRA_ROOMS: &[(&str, &str)] = &[
     ("login", "throttle"),
     ("organizations", "view"),
     ("quotas", "calls"),
+    ("sessions", "grant"),
     ("sessions", "recognise"),
+    ("sessions", "refresh"),
+    ("sessions", "signing"),
     ("sessions", "tokens"),
 ];
 

@@ -11,9 +11,9 @@ use crate::{
             model::{Count, FORGOTTEN_MS, Keys},
             queries,
         },
-        sessions::{self, NewSession},
+        sessions::{self, NewSession, Opened},
     },
-    kernel::{DAY_MS, Millis, Permission, Refusal, Role, SessionId, UserId},
+    kernel::{DAY_MS, Millis, Permission, Refusal, Role, UserId},
     store::Stop,
 };
 
@@ -29,20 +29,20 @@ pub struct OpenSession {
 impl Command for OpenSession {
     const KIND: Kind = Kind::new("login.open_session", 1);
     const NEEDS: Permission = Permission::Anyone;
-    type Reply = SessionId;
+    type Reply = Opened;
 
-    fn apply(self, cx: &mut Apply<'_>) -> Result<SessionId, Stop> {
+    fn apply(self, cx: &mut Apply<'_>) -> Result<Opened, Stop> {
         // Deactivated, or told to choose a new password, between the edge's look and now.
         let user = identity::stamp_login(cx, self.session.user)?.ok_or(Refusal::Unauthenticated)?;
         if user.must_change_password {
             return Err(Refusal::Unauthenticated.into());
         }
-        sessions::open(cx, &self.session)?;
+        let opened = sessions::open(cx, &self.session)?;
         forgive(cx, &self.keys)?;
         if user.break_glass {
             cx.note_also("login.break_glass_used", "user", &user.id.to_string(), json!({ "alarm": true }));
         }
-        Ok(self.session.id)
+        Ok(opened)
     }
 }
 

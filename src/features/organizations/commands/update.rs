@@ -50,6 +50,8 @@ impl Command for Update {
             cx.send(OrgId::SYSTEM, None, Actor::System, &project)?;
         }
 
+        // Nodes remember with a caller where it may come from.
+        cx.touch_access();
         // Names of fields, not their values: contact and billing name people.
         let fields: Vec<&String> = self.patch.keys().collect();
         cx.note("organization", before.id, json!({ "fields": fields, "version": [before.version, version] }));
