@@ -10,7 +10,9 @@ use crate::{
     features::{
         access, audit, identity,
         identity::PasswordPool,
-        intel, keys, login, membership, organizations,
+        intel, keys,
+        login::{self, Desk},
+        membership, organizations,
         quotas::{self, calls::CallMeter},
         sessions::{self, Recogniser, Tokens},
     },
@@ -29,34 +31,33 @@ pub struct State {
     /// What is asked and how it is answered.
     pub traffic: Arc<Traffic>,
     recogniser: Recogniser,
-    passwords: PasswordPool,
-    tokens: Arc<Tokens>,
+    desk: Desk,
 }
 
 impl State {
     /// The state of a node that is about to serve.
-    pub fn new(cluster: Cluster, tokens: Tokens) -> Self {
-        let tokens = Arc::new(tokens);
-        let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&tokens));
+    pub fn new(cluster: Cluster, desk: Desk) -> Self {
+        let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&desk.tokens));
         let meter = CallMeter::new(cluster.clone());
         let traffic = Arc::default();
-        Self { cluster, meter, traffic, recogniser, passwords: PasswordPool::default(), tokens }
+        Self { cluster, meter, traffic, recogniser, desk }
     }
 }
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
     let key = sessions::mint_signing_key().and_then(|key| Tokens::new(&key));
-    key.map(|tokens| routes(&PasswordPool::default(), &Arc::new(tokens))).unwrap_or_default()
+    let desk = |tokens| Desk::new(tokens, PasswordPool::default(), None);
+    key.map(|tokens| routes(&desk(tokens))).unwrap_or_default()
 }
 
 /// Every route, by slice.
-fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
+fn routes(desk: &Desk) -> Vec<Route> {
     let mut routes = [
-        login::http::routes(passwords, tokens),
-        identity::http::routes(passwords),
+        login::http::routes(desk),
+        identity::http::routes(&desk.pool),
         access::http::routes(),
-        organizations::http::routes(passwords),
+        organizations::http::routes(&desk.pool),
         quotas::http::routes(),
         intel::http::routes(),
         audit::http::routes(),
@@ -85,7 +86,7 @@ fn rehearsal() -> Route {
 
 /// The server of every route.
 pub fn router(state: State) -> Router {
-    let routes = routes(&state.passwords, &state.tokens);
+    let routes = routes(&state.desk);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
     web::router(Arc::new(Frame { cluster: state.cluster, gate, traffic: state.traffic }), routes)
 }

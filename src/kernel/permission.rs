@@ -57,6 +57,8 @@ permissions! {
     UserManage = "manage":"user";
     /// Run a team: its members' assignments.
     TeamMemberManage = "manage":"team_member";
+    /// Change one's own profile, password, factors and sessions.
+    OwnAccount = "manage":"own_account";
     /// Define custom roles and give them.
     RoleManage = "manage":"role";
     /// Grant and deny.
@@ -183,11 +185,14 @@ pub struct PermissionSet(u128);
 impl PermissionSet {
     /// None.
     pub const NONE: Self = Self(0);
+    /// What everybody has of an organization who is in it, and nobody can be denied.
+    pub const OPEN: Self = Self::of(&[Permission::Anyone, Permission::OwnAccount]);
     /// What custom rules of an organization can be about: all that its own administrators hold, but what is open to
-    /// anybody. They narrow this floor and never widen it.
+    /// everybody. They narrow this floor and never widen it.
     pub const GRANTABLE: Self = Self::all()
         .without(Self::of(PLATFORM_ALONE))
-        .without(Self::of(&[Permission::Anyone, Permission::SystemOnly]));
+        .without(Self::OPEN)
+        .without(Self::of(&[Permission::SystemOnly]));
 
     /// These.
     pub const fn of(permissions: &[Permission]) -> Self {
@@ -308,6 +313,7 @@ pub const ROLES: &[RoleRow] = &[
                 When::Always,
                 &[
                     Permission::Anyone,
+                    Permission::OwnAccount,
                     Permission::OrganizationRead,
                     Permission::UsageReport,
                     Permission::InvestigationRead,
@@ -374,6 +380,7 @@ pub const ROLES: &[RoleRow] = &[
             When::Always,
             &[
                 Permission::Anyone,
+                Permission::OwnAccount,
                 Permission::RegistryManage,
                 Permission::ClusterManage,
                 Permission::OrganizationPlan,

@@ -127,6 +127,8 @@ pub enum Refusal {
         /// The level in force.
         level: u32,
     },
+    /// The link is unknown, was used, or has ended: which, is not said.
+    LinkInvalid,
     /// Wrong credentials, or none that would do: unknown and wrong look the same.
     Unauthenticated,
 }
@@ -154,6 +156,7 @@ impl Refusal {
             Self::ObjectConflict { .. } => "object_conflict",
             Self::Invalid { .. } => "invalid",
             Self::LevelTooLow { .. } => "level_too_low",
+            Self::LinkInvalid => "link_invalid",
             Self::Unauthenticated => "unauthenticated",
         }
     }

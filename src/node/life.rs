@@ -27,6 +27,8 @@ use crate::{
     },
     cluster::{Cluster, Unanswered, View},
     features::{
+        identity::PasswordPool,
+        login::Desk,
         membership::{self, jobs::CleanUp},
         sessions::Tokens,
     },
@@ -75,7 +77,10 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
                 return Ok(());
             }
         };
-        let state = State::new(cluster.clone(), tokens);
+        let state = State::new(
+            cluster.clone(),
+            Desk::new(tokens, PasswordPool::new(config.password_cost), config.dns_server),
+        );
         let jobs = app::spawn(&state, sent_from, clean_up(&config));
         let parts = Parts::serve(&config, (listener, listening), management, state);
         announce(&config, &folder, &url);

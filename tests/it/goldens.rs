@@ -24,63 +24,91 @@ use threatflow::{
 /// Reads a body as its type and writes it again.
 type Again = fn(&str) -> serde_json::Result<Value>;
 
+/// A kind and version, with the type that decodes it.
+type Known = ((&'static str, u32), Again);
+
 /// Kinds and versions with the types that decode them.
-fn types() -> BTreeMap<(&'static str, u32), Again> {
-    BTreeMap::from([
-        known::<PruneReplies>(),
-        known::<ForgetSent>(),
-        known::<RaiseFile>(),
-        known::<Rehearse>(),
-        known::<access::SaveRole>(),
-        known::<access::DeleteRole>(),
-        known::<access::GiveRole>(),
-        known::<access::TakeRole>(),
-        known::<access::SaveGroup>(),
-        known::<access::DeleteGroup>(),
-        known::<access::SetMember>(),
-        known::<access::SaveGrant>(),
-        known::<access::DeleteGrant>(),
-        known::<access::SavePolicy>(),
-        known::<access::DeletePolicy>(),
-        known::<access::ForgetExpired>(),
-        known::<quotas::ReportUsage>(),
-        known::<quotas::MeasureStorage>(),
-        known::<quotas::LeaseCalls>(),
-        known::<quotas::CountCalls>(),
-        known::<organizations::Register>(),
-        known::<organizations::RequestChild>(),
-        known::<organizations::Adopt>(),
-        known::<organizations::Provision>(),
-        known::<organizations::Update>(),
-        known::<organizations::ChangePlan>(),
-        known::<organizations::Project>(),
-        known::<identity::CreateUser>(),
-        known::<login::OpenSession>(),
-        known::<login::RefuseLogin>(),
-        known::<intel::BeginImport>(),
-        known::<intel::ImportChunk>(),
-        known::<intel::StopImport>(),
-        known::<membership::Bootstrap>(),
-        known::<membership::MintToken>(),
-        known::<membership::SpendToken>(),
-        known::<membership::RequestChange>(),
-        known::<membership::Reseal>(),
-        known::<keys::Rotate>(),
-        known::<keys::Advance>(),
-        known::<keys::Rekey>(),
-        known::<organizations::Erase>(),
-        known::<organizations::Destroy>(),
-        known::<organizations::Orphan>(),
-        known::<membership::RotateAuthority>(),
-        known::<membership::TurnAuthority>(),
-        known::<membership::RequestCertificates>(),
-        known::<membership::RaiseLevel>(),
-        known::<membership::ReportDivergence>(),
-    ])
+const TYPES: &[Known] = &[
+    known::<PruneReplies>(),
+    known::<ForgetSent>(),
+    known::<RaiseFile>(),
+    known::<Rehearse>(),
+    known::<access::SaveRole>(),
+    known::<access::DeleteRole>(),
+    known::<access::GiveRole>(),
+    known::<access::TakeRole>(),
+    known::<access::SaveGroup>(),
+    known::<access::DeleteGroup>(),
+    known::<access::SetMember>(),
+    known::<access::SaveGrant>(),
+    known::<access::DeleteGrant>(),
+    known::<access::SavePolicy>(),
+    known::<access::DeletePolicy>(),
+    known::<access::ForgetExpired>(),
+    known::<quotas::ReportUsage>(),
+    known::<quotas::MeasureStorage>(),
+    known::<quotas::LeaseCalls>(),
+    known::<quotas::CountCalls>(),
+    known::<organizations::Register>(),
+    known::<organizations::RequestChild>(),
+    known::<organizations::Adopt>(),
+    known::<organizations::Provision>(),
+    known::<organizations::Update>(),
+    known::<organizations::ChangePlan>(),
+    known::<organizations::Project>(),
+    known::<identity::CreateUser>(),
+    known::<identity::UpdateUser>(),
+    known::<identity::UpdateSelf>(),
+    known::<identity::NameBreakGlass>(),
+    known::<identity::Invite>(),
+    known::<identity::IssueLink>(),
+    known::<identity::Accept>(),
+    known::<identity::Approve>(),
+    known::<identity::Activate>(),
+    known::<identity::Deactivate>(),
+    known::<identity::DeactivateInactive>(),
+    known::<identity::ChangePassword>(),
+    known::<identity::ResetPassword>(),
+    known::<identity::RequirePassword>(),
+    known::<identity::Rehash>(),
+    known::<identity::DeleteUser>(),
+    known::<identity::EraseTraces>(),
+    known::<login::OpenSession>(),
+    known::<login::RefuseLogin>(),
+    known::<login::DemandPassword>(),
+    known::<login::Recover>(),
+    known::<login::ClaimDomain>(),
+    known::<login::ProveDomain>(),
+    known::<login::ProjectDomain>(),
+    known::<login::ReleaseDomain>(),
+    known::<login::UnprojectDomain>(),
+    known::<intel::BeginImport>(),
+    known::<intel::ImportChunk>(),
+    known::<intel::StopImport>(),
+    known::<membership::Bootstrap>(),
+    known::<membership::MintToken>(),
+    known::<membership::SpendToken>(),
+    known::<membership::RequestChange>(),
+    known::<membership::Reseal>(),
+    known::<keys::Rotate>(),
+    known::<keys::Advance>(),
+    known::<keys::Rekey>(),
+    known::<organizations::Erase>(),
+    known::<organizations::Destroy>(),
+    known::<organizations::Orphan>(),
+    known::<membership::RotateAuthority>(),
+    known::<membership::TurnAuthority>(),
+    known::<membership::RequestCertificates>(),
+    known::<membership::RaiseLevel>(),
+    known::<membership::ReportDivergence>(),
+];
+
+const fn known<C: Command>() -> Known {
+    ((C::KIND.name, C::KIND.version), again::<C>)
 }
 
-fn known<C: Command>() -> ((&'static str, u32), Again) {
-    ((C::KIND.name, C::KIND.version), again::<C>)
+fn types() -> BTreeMap<(&'static str, u32), Again> {
+    TYPES.iter().copied().collect()
 }
 
 fn again<T: Serialize + DeserializeOwned>(text: &str) -> serde_json::Result<Value> {
@@ -123,7 +151,7 @@ fn a_golden_body_reads_as_its_type_and_writes_itself_again() {
     for golden in goldens() {
         let Golden { file, kind, version, text } = &golden;
         let again = types.get(&(kind.as_str(), *version));
-        let again = again.unwrap_or_else(|| panic!("{file}: no type in `types()` decodes {kind} v{version}"));
+        let again = again.unwrap_or_else(|| panic!("{file}: no type in `TYPES` decodes {kind} v{version}"));
         let written = again(text).unwrap_or_else(|error| {
             panic!(
                 "{file}: no longer decodes ({error}); logs hold this shape: give the new one a new version"
@@ -146,7 +174,7 @@ fn kinds_without_a_golden_and_goldens_without_a_kind_are_none() {
     assert!(without.is_empty(), "write tests/it/goldens/commands/<kind>.v<version>.json for {without:?}");
     let unlisted: Vec<_> = golden.difference(&listed).collect();
     assert!(unlisted.is_empty(), "COMMANDS no longer lists {unlisted:?}; a log may still hold them");
-    assert_eq!(typed, listed, "`types()` in tests/it/goldens.rs is to name what COMMANDS lists");
+    assert_eq!(typed, listed, "`TYPES` in tests/it/goldens.rs is to name what COMMANDS lists");
 }
 
 #[test]

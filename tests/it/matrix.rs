@@ -12,8 +12,18 @@ const NOWHERE: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// Routes without `{org}` that a stranger may still not use on another organization: they answer for the
 /// caller's own. Everything else must be in the matrix.
-const OWN: &[&str] =
-    &["logIn", "whoAmI", "createOrganization", "listOrganizations", "listAuditLogs", "getAuditLog"];
+const OWN: &[&str] = &[
+    "logIn",
+    "whoAmI",
+    "updateMe",
+    "changePassword",
+    "acceptInvitation",
+    "choosePassword",
+    "createOrganization",
+    "listOrganizations",
+    "listAuditLogs",
+    "getAuditLog",
+];
 /// Routes of the installation: they know no organization.
 const INSTALLATION: &[&str] = &[
     "getAccessMatrix",
@@ -32,6 +42,7 @@ const INSTALLATION: &[&str] = &[
     "rotateCertificates",
     "getLevel",
     "raiseLevel",
+    "recover",
 ];
 
 fn body_for(operation: &str) -> &'static str {
@@ -46,6 +57,9 @@ fn body_for(operation: &str) -> &'static str {
         "eraseOrganization" => r#"{"slug":"victim"}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
+        "inviteUser" => r#"{"email":"x@y.test"}"#,
+        "claimDomain" => r#"{"domain":"nowhere.test"}"#,
+        "nameBreakGlass" => r#"{"users":[]}"#,
         "importBundle" => {
             r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":[]}"#
         }
@@ -56,6 +70,7 @@ fn body_for(operation: &str) -> &'static str {
 fn paths(route: &Route, org: &str) -> Vec<String> {
     let fill = |(version, path): &(Version, &str)| {
         let path = path.replace("{org}", org).replace("{id}", NOWHERE).replace("{user}", NOWHERE);
+        let path = path.replace("{domain}", "nowhere.test");
         let path = path.replace("{subject}", &format!("user:{NOWHERE}"));
         format!("{}{path}", version.prefix())
     };

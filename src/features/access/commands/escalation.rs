@@ -61,7 +61,7 @@ impl Giver {
 
     pub(super) fn require_built_in(&self, role: Role, until: Option<Millis>) -> Result<(), Refusal> {
         role.holdings().into_iter().try_for_each(|(_, when, permissions)| {
-            let permissions = permissions.without(PermissionSet::of(&[Permission::Anyone]));
+            let permissions = permissions.without(PermissionSet::OPEN);
             let condition = condition_of(when);
             self.require(&Given { permissions, condition: condition.as_ref(), resource: None, until })
         })

@@ -152,7 +152,6 @@ fn copy_rows(from: &Connection, to: &Connection, select: &str, table: &str) -> R
 const TABLES: &str =
     "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name LIKE 'access\\_%' ESCAPE '\\'
     ORDER BY name";
-const USERS_TABLE: &str =
-    "CREATE TABLE identity_users (id TEXT PRIMARY KEY, role TEXT, is_active INTEGER) STRICT;
+const USERS_TABLE: &str = "CREATE TABLE identity_users (id TEXT PRIMARY KEY, role TEXT, state TEXT) STRICT;
     CREATE TABLE sessions_open (id TEXT PRIMARY KEY, user_id TEXT) STRICT";
-const USERS: &str = "SELECT id, role, is_active FROM identity_users ORDER BY id";
+const USERS: &str = "SELECT id, role, state FROM identity_users ORDER BY id";

@@ -41,7 +41,7 @@ impl Standing {
         match self {
             Self::System | Self::Stranger => PermissionSet::NONE,
             Self::Member(Role::PlatformAdmin) => Role::PlatformAdmin.always_holds(),
-            Self::Member(_) => PermissionSet::GRANTABLE.with(PermissionSet::of(&[Permission::Anyone])),
+            Self::Member(_) => PermissionSet::GRANTABLE.with(PermissionSet::OPEN),
             Self::Overseer => OVERSEES,
             Self::Operator => OPERATES,
         }

@@ -234,11 +234,11 @@ fn inherits(tx: &Connection, id: RoleId) -> Result<Vec<RoleRef>, Fault> {
     Ok(rows::role(tx, id)?.map(|stored| stored.value.inherits).unwrap_or_default())
 }
 
-const ADMINISTRATOR: &str = "SELECT role, 0 FROM identity_users WHERE id = ?1 AND is_active = 1
+const ADMINISTRATOR: &str = "SELECT role, 0 FROM identity_users WHERE id = ?1 AND state = 'active'
     AND (?2 IS NULL OR EXISTS (SELECT 1 FROM sessions_open WHERE id = ?2 AND user_id = ?1))";
 const MEMBER: &str = "SELECT role,
     EXISTS (SELECT 1 FROM access_grants) OR EXISTS (SELECT 1 FROM access_holdings)
         OR EXISTS (SELECT 1 FROM access_policies)
-    FROM identity_users WHERE id = ?1 AND is_active = 1
+    FROM identity_users WHERE id = ?1 AND state = 'active'
     AND (?2 IS NULL OR EXISTS (SELECT 1 FROM sessions_open WHERE id = ?2 AND user_id = ?1))";
 const OVERSEEN: &str = "SELECT EXISTS (SELECT 1 FROM access_overseers WHERE organization = ?1)";

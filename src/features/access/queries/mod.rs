@@ -9,7 +9,7 @@ mod rows;
 pub use compile::{compiled, role_of};
 pub(super) use compile::{compiled_for, is_plainly_allowed, reach};
 pub use filter::{Collaborators, Columns, Filter, filter};
-pub use places::{organization_named, organization_of_domain};
+pub use places::organization_named;
 pub(super) use rows::{
     Stored, all_policies, any_expired, concerns_group, count, grant, grants_of, group, groups_of, holding,
     holdings_of, is_name_taken, list_grants, list_groups, list_holdings, list_members, list_policies,

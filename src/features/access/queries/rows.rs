@@ -271,7 +271,7 @@ const MENTIONS: &str = "SELECT (SELECT count(*) FROM access_grants WHERE instr(b
     + (SELECT count(*) FROM access_holdings WHERE role = ?1 OR subject = 'group:' || ?1)
     + (SELECT count(*) FROM access_policies WHERE instr(body, ?1) > 0)";
 const POLICIES_NAMING: &str = "SELECT EXISTS (SELECT 1 FROM access_policies WHERE instr(body, ?1) > 0)";
-const USERS: &str = "SELECT id FROM identity_users WHERE id > ?1 AND is_active = 1 ORDER BY id LIMIT ?2";
+const USERS: &str = "SELECT id FROM identity_users WHERE id > ?1 AND state = 'active' ORDER BY id LIMIT ?2";
 const USER: &str = "SELECT EXISTS (SELECT 1 FROM identity_users WHERE id = ?1)";
 const EXPIRED: &str = "SELECT EXISTS (SELECT 1 FROM access_grants WHERE expires_ms <= ?1)
     OR EXISTS (SELECT 1 FROM access_holdings WHERE expires_ms <= ?1)";
