@@ -45,25 +45,29 @@ impl AppGate {
         cx: &Cx,
         name: &str,
         needs: Permission,
-        thing: &Attributes,
+        thing: Option<&Attributes>,
     ) -> Result<OrgId, Problem> {
         let organization = self.find(cx, name).await?;
         let how = access::circumstances_of(&cx.ticket.origin, cx.now);
         let actor = &cx.caller.actor;
+        let judge = |rights: &Compiled| match thing {
+            Some(thing) => rights.require(needs, thing, &how),
+            None => rights.require_some(needs, &how),
+        };
         if matches!(actor, Actor::Platform { .. })
             && !organization.is_system()
             && self.cluster.store().exists(organization)
         {
-            Compiled::fixed(Standing::Operator).require(needs, thing, &how)?;
+            judge(&Compiled::fixed(Standing::Operator))?;
             return Ok(organization);
         }
         let remembered = self.recall.remembered(organization, actor);
-        if remembered.is_some_and(|rights| rights.require(needs, thing, &how).is_ok()) {
+        if remembered.is_some_and(|rights| judge(&rights).is_ok()) {
             return Ok(organization);
         }
         // A no is never answered from memory: what allows it may have been written a moment ago.
         let rights = self.recall.look_up(&cx.view, organization, actor).await?;
-        rights.require(needs, thing, &how)?;
+        judge(&rights)?;
         Ok(organization)
     }
 
@@ -100,7 +104,7 @@ impl Gate for AppGate {
         cx: &'a Cx,
         name: &'a str,
         needs: Permission,
-        thing: &'a Attributes,
+        thing: Option<&'a Attributes>,
     ) -> Later<'a, Result<OrgId, Problem>> {
         Box::pin(self.locate(cx, name, needs, thing))
     }

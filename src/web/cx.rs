@@ -50,12 +50,17 @@ impl Cx {
 
     /// The same, when the caller's rights hang on what it does it to.
     pub async fn place_for(&self, needs: Permission, thing: &Attributes) -> Result<OrgId, Problem> {
-        self.frame.gate.locate(self, self.param("org"), needs, thing).await
+        self.frame.gate.locate(self, self.param("org"), needs, Some(thing)).await
+    }
+
+    /// The same before the thing is looked at: refuses only what the caller may do to none. Whoever asks so asks again.
+    pub async fn place_for_some(&self, needs: Permission) -> Result<OrgId, Problem> {
+        self.frame.gate.locate(self, self.param("org"), needs, None).await
     }
 
     /// The same for an organization named elsewhere.
     pub async fn place_of(&self, name: &str, needs: Permission) -> Result<OrgId, Problem> {
-        self.frame.gate.locate(self, name, needs, &Attributes::UNKNOWN).await
+        self.frame.gate.locate(self, name, needs, Some(&Attributes::UNKNOWN)).await
     }
 
     /// The fields of a JSON body.

@@ -68,12 +68,12 @@ pub trait Gate: Send + Sync + 'static {
     fn admit<'a>(&'a self, caller: &'a Caller) -> Later<'a, Result<Admitted, Problem>>;
 
     /// Finds the organization that `name` (an id, a slug or `me`) stands for, and refuses what the caller may not do to `thing`
-    /// there.
+    /// there; without a `thing`, only what it may do to none.
     fn locate<'a>(
         &'a self,
         cx: &'a Cx,
         name: &'a str,
         needs: Permission,
-        thing: &'a Attributes,
+        thing: Option<&'a Attributes>,
     ) -> Later<'a, Result<OrgId, Problem>>;
 }

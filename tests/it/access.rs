@@ -224,3 +224,22 @@ fn no_rule_of_an_organization_lets_those_above_it_read_its_content() {
     }
     assert_eq!(child.admin.get(&parent.path("")).status, 404);
 }
+
+#[test]
+fn a_team_lead_changes_the_limited_settings_and_no_others() {
+    let world = World::one_node();
+    let org = world.organization("acme", "enterprise");
+    let lead = org.member("lea", "team_lead");
+    let patch = |caller: &Caller, body: Value| caller.json("PATCH", &org.path(""), &body);
+    assert_eq!(patch(&lead, json!({ "settings": { "timezone": "Europe/Paris" } })).status, 200);
+    for refused in [
+        json!({ "settings": { "timezone": "Europe/Paris", "allow_guest_access": true } }),
+        json!({ "settings": { "timezone": "Europe/Paris" }, "name": "Mine" }),
+        json!({ "name": "Mine" }),
+    ] {
+        assert_eq!(code(&patch(&lead, refused.clone())), "permission_denied", "{refused}");
+    }
+    let senior = org.member("sen", "senior_analyst");
+    assert_eq!(code(&patch(&senior, json!({ "settings": { "timezone": "UTC" } }))), "permission_denied");
+    assert_eq!(patch(&org.admin, json!({ "settings": { "allow_guest_access": true } })).status, 200);
+}

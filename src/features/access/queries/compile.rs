@@ -72,10 +72,14 @@ fn of_member(
         Some(Member { role, .. }) if organization.is_system() => {
             Compiled::member(user, role, &Given::default())
         }
-        Some(Member { role, has_rules }) => {
+        Some(Member { role, has_rules: false }) => {
+            let groups = rows::groups_of(tx, user)?;
+            Compiled::member(user, role, &Given { groups, ..Given::default() })
+        }
+        Some(Member { role, has_rules: true }) => {
             let given = given(tx, user, role)?;
             let rights = Compiled::member(user, role, &given);
-            if has_rules { rights.with_policies(bound(tx, user, role, &given)?) } else { rights }
+            rights.with_policies(bound(tx, user, role, &given)?)
         }
     })
 }

@@ -12,3 +12,4 @@ pub use provision::Provision;
 pub(super) use register::Created;
 pub use register::{Adopt, Register, RequestChild};
 pub use update::Update;
+pub(super) use update::needs_of;

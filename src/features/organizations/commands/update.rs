@@ -5,14 +5,23 @@ use serde_json::{Map, Value, json};
 
 use super::Project;
 use crate::{
-    cluster::{Apply, Command, Kind},
+    cluster::{Apply, Asks, Command, Kind},
     features::{
+        access,
         organizations::queries,
         quotas::{Allowance, Resource},
     },
-    kernel::{Actor, OrgId, Permission, Refusal},
+    kernel::{Actor, Attributes, LIMITED_SETTINGS, OrgId, Permission, Refusal},
     store::Stop,
 };
+
+/// What a change needs: settings alone are less than the rest, and some settings less than all.
+pub(in crate::features::organizations) fn needs_of(patch: &Map<String, Value>) -> (Permission, Attributes) {
+    let settings = patch.get("settings").and_then(Value::as_object).filter(|_| patch.len() == 1);
+    let Some(settings) = settings else { return (Permission::OrganizationUpdate, Attributes::whole()) };
+    let limited = settings.keys().all(|name| LIMITED_SETTINGS.contains(&name.as_str()));
+    (Permission::SettingsUpdate, Attributes { limited: Some(limited), ..Attributes::whole() })
+}
 
 /// Changes an organization's details.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,10 +35,14 @@ pub struct Update {
 
 impl Command for Update {
     const KIND: Kind = Kind::new("organizations.update", 1);
-    const NEEDS: Permission = Permission::OrganizationUpdate;
+    /// The least that any change needs; [`needs_of`] says what this one does.
+    const NEEDS: Permission = Permission::SettingsUpdate;
+    const ASKS: Asks = Asks::Again;
     type Reply = i64;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<i64, Stop> {
+        let (needs, thing) = needs_of(&self.patch);
+        access::require_for(cx, needs, &thing)?;
         let Some(before) = queries::profile(cx.tx)? else { return Err(Refusal::NotFound.into()) };
         if self.if_version.is_some_and(|seen| seen != before.version) {
             return Err(Refusal::VersionMismatch { current: before.version }.into());

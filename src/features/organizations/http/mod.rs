@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use self::body::{patch_details, read_details};
 use super::{
     ChangePlan, Register, RequestChild, Update,
-    commands::Created,
+    commands::{Created, needs_of},
     model::{Domain, NewOrganization, Slug},
     queries::{self, Filter},
     view,
@@ -207,10 +207,13 @@ async fn show(cx: Cx) -> Result<Reply, Problem> {
 }
 
 async fn update(cx: Cx) -> Result<Reply, Problem> {
-    let id = cx.place(Permission::OrganizationUpdate).await?;
+    // The least that any change needs, before the body is read; then what this one needs.
+    cx.place_for_some(Permission::SettingsUpdate).await?;
     let mut fields = cx.fields()?;
     let patch = read_change(&mut fields);
     fields.finish()?;
+    let (needs, thing) = needs_of(&patch);
+    let id = cx.place_for(needs, &thing).await?;
     let answer = cx.cluster.propose(&cx.ticket, id, &Update { if_version: cx.if_match, patch }).await?;
     let whole = read_whole(&cx, id, &View::Session(Some(answer.index))).await?;
     Ok(Reply::ok(cx.version.view(view::organization(&whole))).etag(whole.profile.version).after(&answer))
