@@ -69,6 +69,15 @@ CREATE TABLE login_failures (
     trusted_ms INTEGER           -- when that source last logged in to that account
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE login_routes (
+    domain       TEXT PRIMARY KEY,
+    organization TEXT NOT NULL,
+    method       TEXT NOT NULL,  -- dns, operator
+    since_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX login_routes_by_organization ON login_routes (organization);
+
 CREATE TABLE membership_levels (
     level     INTEGER PRIMARY KEY,
     version   TEXT NOT NULL,     -- the first that knows the level

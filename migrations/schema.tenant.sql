@@ -100,6 +100,14 @@ CREATE INDEX intel_objects_by_type ON intel_objects (type, seq) WHERE is_latest;
 
 CREATE UNIQUE INDEX intel_objects_latest ON intel_objects (id) WHERE is_latest;
 
+CREATE TABLE login_domains (
+    domain     TEXT PRIMARY KEY,
+    challenge  TEXT NOT NULL,  -- what the domain's name server is to say
+    method     TEXT,           -- dns, operator; none until proven
+    proven_ms  INTEGER,
+    created_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE login_failures (
     key        TEXT PRIMARY KEY,
     failures   INTEGER NOT NULL,

@@ -67,3 +67,13 @@ CREATE TABLE sessions_keys (
 
 -- Never two that sign, never two that are next.
 CREATE UNIQUE INDEX sessions_keys_by_state ON sessions_keys (state) WHERE state <> 'retired';
+
+-- Where e-mail addresses lead that log in without naming an organization: domains that were proven.
+CREATE TABLE login_routes (
+    domain       TEXT PRIMARY KEY,
+    organization TEXT NOT NULL,
+    method       TEXT NOT NULL,  -- dns, operator
+    since_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX login_routes_by_organization ON login_routes (organization);

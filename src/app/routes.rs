@@ -11,7 +11,7 @@ use crate::{
         audit, identity,
         identity::PasswordPool,
         intel, keys,
-        login::{self, Desk, Throttle},
+        login::{self, Desk},
         membership, organizations,
         quotas::{self, calls::CallMeter},
         sessions::{self, Recogniser, Tokens},
@@ -32,36 +32,23 @@ pub struct State {
     pub traffic: Arc<Traffic>,
     /// How callers are recognised.
     pub recogniser: Recogniser,
-    passwords: PasswordPool,
-    tokens: Arc<Tokens>,
+    desk: Desk,
     trusted_proxies: Vec<Network>,
-    throttle: Throttle,
 }
 
 impl State {
     /// The state of a node that is about to serve.
-    pub fn new(
-        cluster: Cluster,
-        tokens: Tokens,
-        passwords: PasswordPool,
-        trusted_proxies: Vec<Network>,
-    ) -> Self {
-        let tokens = Arc::new(tokens);
-        let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&tokens));
+    pub fn new(cluster: Cluster, desk: Desk, trusted_proxies: Vec<Network>) -> Self {
+        let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&desk.tokens));
         let meter = CallMeter::new(cluster.clone());
         let traffic = Arc::default();
-        let throttle = Throttle::default();
-        Self { cluster, meter, traffic, recogniser, passwords, tokens, trusted_proxies, throttle }
+        Self { cluster, meter, traffic, recogniser, desk, trusted_proxies }
     }
 }
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
-    routes(&Desk {
-        pool: PasswordPool::default(),
-        tokens: Arc::new(Tokens::new(None)),
-        throttle: Throttle::default(),
-    })
+    routes(&Desk::new(Tokens::new(None), PasswordPool::default(), None))
 }
 
 /// Every route, by slice.
@@ -99,8 +86,7 @@ fn rehearsal() -> Route {
 
 /// The server of every route.
 pub fn router(state: State) -> Router {
-    let desk = Desk { pool: state.passwords, tokens: state.tokens, throttle: state.throttle };
-    let routes = routes(&desk);
+    let routes = routes(&state.desk);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
     let (cluster, traffic, trusted_proxies) = (state.cluster, state.traffic, state.trusted_proxies);
     web::router(Arc::new(Frame { cluster, gate, traffic, trusted_proxies }), routes)

@@ -26,7 +26,7 @@ use crate::{
         routes::{State, router},
     },
     cluster::{Cluster, Unanswered},
-    features::{identity::PasswordPool, membership::jobs::CleanUp, sessions::Tokens},
+    features::{identity::PasswordPool, login::Desk, membership::jobs::CleanUp, sessions::Tokens},
     kernel::Fault,
 };
 
@@ -72,8 +72,8 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
                 return Ok(());
             }
         };
-        let passwords = PasswordPool::new(config.password_cost);
-        let state = State::new(cluster.clone(), tokens, passwords, config.trusted_proxies.clone());
+        let desk = Desk::new(tokens, PasswordPool::new(config.password_cost), config.dns_server);
+        let state = State::new(cluster.clone(), desk, config.trusted_proxies.clone());
         let jobs = app::spawn(&state, sent_from, clean_up(&config));
         let parts = Parts::serve(&config, (listener, listening), management, state);
         announce(&config, &folder, &url);

@@ -64,6 +64,7 @@ fn body_for(operation: &str) -> &'static str {
         "setSessionPolicy" => r#"{"idle_minutes":30,"absolute_hours":12,"concurrent_max":5}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
         "inviteUser" => r#"{"email":"x@y.test"}"#,
+        "claimDomain" => r#"{"domain":"nowhere.test"}"#,
         "nameBreakGlass" => r#"{"users":[]}"#,
         "importBundle" => {
             r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":[]}"#
@@ -74,7 +75,7 @@ fn body_for(operation: &str) -> &'static str {
 
 fn paths(route: &Route, org: &str) -> Vec<String> {
     let fill = |(version, path): &(Version, &str)| {
-        let path = path.replace("{org}", org).replace("{id}", NOWHERE);
+        let path = path.replace("{org}", org).replace("{id}", NOWHERE).replace("{domain}", "nowhere.test");
         format!("{}{path}", version.prefix())
     };
     route.paths.iter().map(fill).collect()

@@ -1,4 +1,4 @@
-//! How failures slow logging in down: pure rules.
+//! How failures slow logging in down, and what a domain's name server is to say: pure rules.
 //!
 //! Three counts: of one source at one account, of one source at whatever account, of one account from whatever source.
 //! Each allows some failures and then doubles a delay up to its longest. None locks: after its delay, one more try is
@@ -89,6 +89,16 @@ pub fn wait_ms(pair: Failures, source: Failures, account: Failures, at: Millis) 
     let own = pair.wait_ms(Count::Pair, at).max(source.wait_ms(Count::Source, at));
     let known = pair.trusted.is_some_and(|since| at.0 - since.0 <= TRUSTED_MS);
     if known { own } else { own.max(account.wait_ms(Count::Account, at)) }
+}
+
+/// Where a domain's name server is to say the challenge.
+pub fn record_name(domain: &str) -> String {
+    format!("_threatflow.{domain}")
+}
+
+/// What it is to say there, in a TXT record.
+pub fn record_value(challenge: &str) -> String {
+    format!("threatflow-domain-verification={challenge}")
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Logging in with a password.
 
+use std::{net::SocketAddr, sync::Arc};
+
 use serde_json::json;
 
 use super::{
     DemandPassword, OpenSession, RefuseLogin,
     model::Keys,
+    queries,
     throttle::{self, Throttle},
 };
 use crate::{
@@ -35,9 +38,18 @@ pub struct Desk {
     /// Where passwords are hashed.
     pub pool: PasswordPool,
     /// How tokens are signed.
-    pub tokens: std::sync::Arc<Tokens>,
+    pub tokens: Arc<Tokens>,
     /// How guesses are slowed down.
     pub throttle: Throttle,
+    /// Which name server is asked for challenges; the system's own when none is named.
+    pub dns_server: Option<SocketAddr>,
+}
+
+impl Desk {
+    /// A node's desk.
+    pub fn new(tokens: Tokens, pool: PasswordPool, dns_server: Option<SocketAddr>) -> Self {
+        Self { pool, tokens: Arc::new(tokens), throttle: Throttle::default(), dns_server }
+    }
 }
 
 /// Logs in, or answers the same 401 for unknown and wrong after the same work.
@@ -73,7 +85,7 @@ async fn find_organization(cx: &Cx, asked: &Asked) -> Result<Option<OrgId>, Prob
         .cluster
         .read(&View::Session(None), OrgId::SYSTEM, move |tx| match name {
             Some(name) => access::organization_named(tx, &name),
-            None => access::organization_of_domain(tx, &domain),
+            None => queries::organization_of_domain(tx, &domain),
         })
         .await?;
     // The registry may know an organization whose file has not arrived here: that is for the read to find out.

@@ -117,6 +117,9 @@ pub const KEYS: &[Key] = &[
     key("password_lanes", "a number from 1 to 16", |config, text| {
         put(&mut config.password_cost.lanes, u32::try_from(number(text, 1, 16)?).ok()?)
     }),
+    key("dns_server", "an IP address and port such as 10.0.0.53:53", |config, text| {
+        put(&mut config.dns_server, Some(text.parse().ok()?))
+    }),
     key("apply_workers", "a number from 1 to 64", |config, text| {
         put(&mut config.apply_workers, usize::try_from(number(text, 1, 64)?).ok()?)
     }),

@@ -73,6 +73,8 @@ pub struct NodeConfig {
     pub scrub: ScrubPace,
     /// What the hash of a password costs.
     pub password_cost: HashCost,
+    /// Which name server is asked for domains' challenges; the system's own when absent.
+    pub dns_server: Option<SocketAddr>,
 }
 
 /// How lines of the log look.
@@ -115,6 +117,7 @@ impl Default for NodeConfig {
             apply_workers: cores(),
             scrub: ScrubPace { cycle: Duration::from_hours(24), bytes_per_s: 8 << 20 },
             password_cost: HashCost::DEFAULT,
+            dns_server: None,
         }
     }
 }

@@ -34,6 +34,8 @@ const OF_SYSTEM: &[&str] = &[
     "sessions.rotate_keys",
     "sessions.advance_keys",
     "sessions.reseal_keys",
+    "login.project_domain",
+    "login.unproject_domain",
 ];
 
 pub(super) struct World {

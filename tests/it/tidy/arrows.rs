@@ -42,6 +42,7 @@ const ROOMS: &[&str] = &["mod", "model", "commands", "queries", "http", "jobs", 
 const EXTRA_ROOMS: &[(&str, &str)] = &[
     ("audit", "canonical"),
     ("identity", "password"),
+    ("login", "dns"),
     ("login", "password"),
     ("login", "recover"),
     ("login", "throttle"),

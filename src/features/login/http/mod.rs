@@ -1,4 +1,6 @@
-//! Routes: logging in, and recovery.
+//! Routes: logging in, recovery, domains.
+
+mod domains;
 
 use super::{
     password::{Asked, Desk, log_in},
@@ -11,8 +13,8 @@ use crate::{
 
 /// Routes of the slice.
 pub fn routes(desk: &Desk) -> Vec<Route> {
-    let desk = desk.clone();
-    vec![
+    let (desk, dns_server) = (desk.clone(), desk.dns_server);
+    let own = vec![
         Route::v2(Method::Post, "/auth/login", "logIn", "Log in with a password", Needs::Nobody, move |cx| {
             let desk = desk.clone();
             Box::pin(async move { login(cx, &desk).await })
@@ -28,7 +30,8 @@ pub fn routes(desk: &Desk) -> Vec<Route> {
             |cx| Box::pin(recover::recover(cx)),
         )
         .takes(recover::read),
-    ]
+    ];
+    [own, domains::routes(dns_server)].concat()
 }
 
 async fn login(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
-    model::{Count, FORGOTTEN_MS, Keys},
-    queries,
-};
 use crate::{
     cluster::{Apply, Command, Kind},
     features::{
         identity::{self, Purpose},
+        login::{
+            model::{Count, FORGOTTEN_MS, Keys},
+            queries,
+        },
         sessions::{self, NewSession, Opened},
     },
     kernel::{DAY_MS, Millis, Permission, Refusal, Role, UserId},
