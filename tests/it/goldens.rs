@@ -26,7 +26,7 @@ type Again = fn(&str) -> serde_json::Result<Value>;
 
 /// Kinds and versions with the types that decode them.
 fn types() -> BTreeMap<(&'static str, u32), Again> {
-    BTreeMap::from([
+    let mut types = BTreeMap::from([
         known::<PruneReplies>(),
         known::<ForgetSent>(),
         known::<RaiseFile>(),
@@ -43,15 +43,6 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<organizations::ChangePlan>(),
         known::<organizations::Project>(),
         known::<identity::CreateUser>(),
-        known::<sessions::Refresh>(),
-        known::<sessions::EndOwn>(),
-        known::<sessions::EndUsers>(),
-        known::<sessions::SetPolicy>(),
-        known::<sessions::StampSeen>(),
-        known::<sessions::Expire>(),
-        known::<sessions::RotateKeys>(),
-        known::<sessions::AdvanceKeys>(),
-        known::<sessions::ResealKeys>(),
         known::<identity::UpdateUser>(),
         known::<identity::UpdateSelf>(),
         known::<identity::NameBreakGlass>(),
@@ -96,7 +87,23 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<membership::RequestCertificates>(),
         known::<membership::RaiseLevel>(),
         known::<membership::ReportDivergence>(),
-    ])
+    ]);
+    types.extend(of_sessions());
+    types
+}
+
+fn of_sessions() -> [((&'static str, u32), Again); 9] {
+    [
+        known::<sessions::Refresh>(),
+        known::<sessions::EndOwn>(),
+        known::<sessions::EndUsers>(),
+        known::<sessions::SetPolicy>(),
+        known::<sessions::StampSeen>(),
+        known::<sessions::Expire>(),
+        known::<sessions::RotateKeys>(),
+        known::<sessions::AdvanceKeys>(),
+        known::<sessions::ResealKeys>(),
+    ]
 }
 
 fn known<C: Command>() -> ((&'static str, u32), Again) {
