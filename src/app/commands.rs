@@ -4,7 +4,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     cluster::{Apply, Command, ForgetSent, Kind, PruneReplies, RaiseFile, Rehearse, Trail},
-    features::{access, identity, intel, keys, login, membership, organizations, quotas},
+    features::{access, factors, identity, intel, keys, login, membership, organizations, quotas},
     kernel::Fault,
     store::Stop,
 };
@@ -42,6 +42,18 @@ pub const COMMANDS: &[Entry] = &[
     entry::<organizations::Destroy>(),
     entry::<organizations::Orphan>(),
     entry::<identity::CreateUser>(),
+    entry::<factors::BeginTotp>(),
+    entry::<factors::ConfirmTotp>(),
+    entry::<factors::AddPasskey>(),
+    entry::<factors::RenameFactor>(),
+    entry::<factors::RemoveFactor>(),
+    entry::<factors::RenewRecoveryCodes>(),
+    entry::<factors::ResetFactors>(),
+    entry::<factors::SetMfaPolicy>(),
+    entry::<factors::Attempt>(),
+    entry::<factors::RefuseProof>(),
+    entry::<factors::AdmitToEnrolment>(),
+    entry::<factors::StepUp>(),
     entry::<login::OpenSession>(),
     entry::<login::RefuseLogin>(),
     entry::<intel::BeginImport>(),
@@ -76,6 +88,9 @@ fn run<C: Command>(cx: &mut Apply<'_>, body: &str) -> Result<Box<RawValue>, Stop
     let command: C = serde_json::from_str(body)
         .map_err(|error| Fault::new(format!("decode {} v{}", C::KIND.name, C::KIND.version), error))?;
     access::require(cx, C::NEEDS)?;
+    if C::STEP_UP {
+        factors::require_recent(cx)?;
+    }
     let reply = command.apply(cx)?;
     Ok(to_raw_value(&reply)?)
 }

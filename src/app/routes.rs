@@ -8,7 +8,9 @@ use super::gate::AppGate;
 use crate::{
     cluster::{Cluster, Rehearse},
     features::{
-        audit, identity,
+        audit,
+        factors::{self, Passkeys},
+        identity,
         identity::PasswordPool,
         intel, keys, login, membership, organizations,
         quotas::{self, calls::CallMeter},
@@ -31,29 +33,33 @@ pub struct State {
     recogniser: Recogniser,
     passwords: PasswordPool,
     tokens: Arc<Tokens>,
+    passkeys: Passkeys,
 }
 
 impl State {
-    /// The state of a node that is about to serve.
-    pub fn new(cluster: Cluster, tokens: Tokens) -> Self {
+    /// The state of a node that is about to serve, under the URL that people know.
+    pub fn new(cluster: Cluster, tokens: Tokens, public_url: &str) -> Self {
         let tokens = Arc::new(tokens);
         let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&tokens));
         let meter = CallMeter::new(cluster.clone());
         let traffic = Arc::default();
-        Self { cluster, meter, traffic, recogniser, passwords: PasswordPool::default(), tokens }
+        let (passwords, passkeys) = (PasswordPool::default(), Passkeys::new(public_url));
+        Self { cluster, meter, traffic, recogniser, passwords, tokens, passkeys }
     }
 }
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
     let key = sessions::mint_signing_key().and_then(|key| Tokens::new(&key));
-    key.map(|tokens| routes(&PasswordPool::default(), &Arc::new(tokens))).unwrap_or_default()
+    let passkeys = Passkeys::new("http://localhost");
+    key.map(|tokens| routes(&PasswordPool::default(), &Arc::new(tokens), &passkeys)).unwrap_or_default()
 }
 
 /// Every route, by slice.
-fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>) -> Vec<Route> {
+fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>, passkeys: &Passkeys) -> Vec<Route> {
     let mut routes = [
-        login::http::routes(passwords, tokens),
+        login::http::routes(passwords, tokens, passkeys),
+        factors::http::routes(passkeys, passwords),
         identity::http::routes(passwords),
         organizations::http::routes(passwords),
         quotas::http::routes(),
@@ -84,7 +90,7 @@ fn rehearsal() -> Route {
 
 /// The server of every route.
 pub fn router(state: State) -> Router {
-    let routes = routes(&state.passwords, &state.tokens);
+    let routes = routes(&state.passwords, &state.tokens, &state.passkeys);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
     web::router(Arc::new(Frame { cluster: state.cluster, gate, traffic: state.traffic }), routes)
 }

@@ -16,7 +16,7 @@ mod time;
 pub use actor::{Actor, Origin};
 pub use fault::Fault;
 pub use hex::{from_hex, to_hex};
-pub use ids::{EventId, FileId, JobId, OrgId, OutboxId, RequestId, SessionId, TokenId, UserId};
+pub use ids::{EventId, FactorId, FileId, JobId, OrgId, OutboxId, RequestId, SessionId, TokenId, UserId};
 pub use page::{Page, Window};
 pub use permission::{Permission, Role};
 pub use refusal::{FieldError, Overage, Refusal};

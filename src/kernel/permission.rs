@@ -29,6 +29,10 @@ pub enum Permission {
     UserRead,
     /// Create users and change their roles.
     UserManage,
+    /// Take a lost second factor from another user.
+    MfaReset,
+    /// Change how members must prove who they are.
+    SecurityManage,
     /// Read threat intelligence.
     IndicatorRead,
     /// Import threat intelligence.
@@ -53,6 +57,8 @@ impl Permission {
         Self::UsageReport,
         Self::UserRead,
         Self::UserManage,
+        Self::MfaReset,
+        Self::SecurityManage,
         Self::IndicatorRead,
         Self::IndicatorCreate,
         Self::DataExport,
@@ -73,6 +79,8 @@ impl Permission {
             Self::UsageReport => "report:usage",
             Self::UserRead => "read:user",
             Self::UserManage => "manage:user",
+            Self::MfaReset => "reset:mfa",
+            Self::SecurityManage => "manage:security",
             Self::IndicatorRead => "read:indicator",
             Self::IndicatorCreate => "create:indicator",
             Self::DataExport => "export:data",
@@ -135,7 +143,10 @@ impl Role {
             Permission::IndicatorRead | Permission::IndicatorCreate => self <= Self::Admin,
             Permission::DataExport => self >= Self::SeniorAnalyst && self <= Self::Admin,
             Permission::AuditLogRead | Permission::UserRead => self >= Self::TeamLead,
-            Permission::UserManage | Permission::OrganizationUpdate => self >= Self::Admin,
+            Permission::UserManage
+            | Permission::MfaReset
+            | Permission::SecurityManage
+            | Permission::OrganizationUpdate => self >= Self::Admin,
             Permission::OrganizationChild => self == Self::Admin,
         }
     }

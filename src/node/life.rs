@@ -75,7 +75,7 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
                 return Ok(());
             }
         };
-        let state = State::new(cluster.clone(), tokens);
+        let state = State::new(cluster.clone(), tokens, &config.public_url(listening));
         let jobs = app::spawn(&state, sent_from, clean_up(&config));
         let parts = Parts::serve(&config, (listener, listening), management, state);
         announce(&config, &folder, &url);

@@ -12,8 +12,27 @@ const NOWHERE: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// Routes without `{org}` that a stranger may still not use on another organization: they answer for the
 /// caller's own. Everything else must be in the matrix.
-const OWN: &[&str] =
-    &["logIn", "whoAmI", "createOrganization", "listOrganizations", "listAuditLogs", "getAuditLog"];
+const OWN: &[&str] = &[
+    "logIn",
+    "whoAmI",
+    "createOrganization",
+    "listOrganizations",
+    "listAuditLogs",
+    "getAuditLog",
+    "logInWithCode",
+    "beginPasskeyLogin",
+    "logInWithPasskey",
+    "listFactors",
+    "renameFactor",
+    "removeFactor",
+    "renewRecoveryCodes",
+    "beginTotp",
+    "confirmTotp",
+    "beginPasskey",
+    "finishPasskey",
+    "stepUp",
+    "beginStepUp",
+];
 /// Routes of the installation: they know no organization.
 const INSTALLATION: &[&str] = &[
     "createJoinToken",
@@ -38,6 +57,7 @@ fn body_for(operation: &str) -> &'static str {
         "reportUsage" => r#"{"resource":"max_feeds","amount":1}"#,
         "eraseOrganization" => r#"{"slug":"victim"}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,
+        "setMfaPolicy" => r#"{"level":"off"}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
         "importBundle" => {
             r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":[]}"#

@@ -17,4 +17,4 @@ mod queries;
 pub use commands::{CreateUser, add_user, stamp_login};
 pub use model::{NewUser, User};
 pub use password::{PasswordPool, hash_password};
-pub use queries::by_email;
+pub use queries::{by_email, by_id};

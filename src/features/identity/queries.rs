@@ -19,7 +19,8 @@ pub fn by_email(tx: &Connection, email: &str) -> Result<Option<Login>, Fault> {
     tx.prepare_cached(&sql)?.query_row([email], read_row).optional()?.map(parse).transpose()
 }
 
-pub(super) fn by_id(tx: &Connection, id: UserId) -> Result<Option<User>, Fault> {
+/// A user, by its id.
+pub fn by_id(tx: &Connection, id: UserId) -> Result<Option<User>, Fault> {
     let sql = format!("{SELECT} WHERE id = ?1");
     let login =
         tx.prepare_cached(&sql)?.query_row([id.to_string()], read_row).optional()?.map(parse).transpose()?;

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::{
     cluster::{Apply, Command, Kind},
     features::{
+        factors::{self, Proof},
         identity,
         sessions::{self, NewSession},
     },
@@ -16,8 +17,11 @@ use crate::{
 /// Somebody proved who they are: a session begins.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OpenSession {
-    /// The session.
+    /// The session, with the words for what the edge verified of itself (a password, or nothing).
     pub session: NewSession,
+    /// What was shown beside or in place of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 impl Command for OpenSession {
@@ -30,7 +34,8 @@ impl Command for OpenSession {
         if !identity::stamp_login(cx, self.session.user)? {
             return Err(Refusal::Unauthenticated.into());
         }
-        sessions::open(cx, &self.session)?;
+        let passed = factors::pass(cx, self.session.user, &self.session.amr, self.proof.as_ref())?;
+        sessions::open(cx, &NewSession { amr: passed.amr, ..self.session.clone() })?;
         Ok(self.session.id)
     }
 }

@@ -10,6 +10,7 @@
 
 mod commands;
 pub mod http;
+mod mfa;
 mod password;
 
 pub use commands::{OpenSession, RefuseLogin};

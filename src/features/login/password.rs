@@ -1,27 +1,25 @@
 //! Logging in with a password.
 
-use serde_json::json;
-
-use super::{OpenSession, RefuseLogin};
+use super::{RefuseLogin, mfa::enter_with_password};
 use crate::{
     cluster::{Unanswered, View},
     features::{
         access,
-        identity::{self, PasswordPool, User},
-        sessions::{NewSession, TOKEN_SECONDS, Tokens},
+        factors::Code,
+        identity::{self, PasswordPool},
+        sessions::Tokens,
     },
-    kernel::{Actor, OrgId, Refusal, Secret, SessionId},
+    kernel::{OrgId, Refusal, Secret},
     web::{Cx, Problem, Reply},
 };
-
-/// Longest session without a refresh.
-const SESSION_MS: i64 = 12 * 3_600_000;
 
 /// What a client says to log in.
 pub(super) struct Asked {
     pub(super) email: String,
     pub(super) password: Secret<String>,
     pub(super) organization: Option<String>,
+    /// A second factor, by who knows that it will be asked for.
+    pub(super) code: Option<Code>,
 }
 
 /// Logs in, or answers the same 401 for unknown and wrong after the same work.
@@ -45,7 +43,9 @@ pub(super) async fn log_in(
     let hash = active.as_ref().and_then(|login| login.password_hash.clone());
     let proven = pool.verify(asked.password, hash).await?;
     match (active, organization) {
-        (Some(login), Some(organization)) if proven => open(cx, tokens, organization, login.user).await,
+        (Some(login), Some(organization)) if proven => {
+            enter_with_password(cx, tokens, organization, login.user, asked.code).await
+        }
         _ => refuse(cx, organization.unwrap_or(OrgId::SYSTEM), asked.email).await,
     }
 }
@@ -62,21 +62,6 @@ async fn find_organization(cx: &Cx, asked: &Asked) -> Result<Option<OrgId>, Prob
         })
         .await?;
     Ok(found.flatten())
-}
-
-async fn open(cx: &Cx, tokens: &Tokens, organization: OrgId, user: User) -> Result<Reply, Problem> {
-    let actor = if organization.is_system() {
-        Actor::Platform { user: user.id, session: None }
-    } else {
-        Actor::User { organization, user: user.id, role: user.role, session: None }
-    };
-    let session = NewSession { id: SessionId(cx.mint_id()), user: user.id, lasts_ms: SESSION_MS };
-    let command = OpenSession { session };
-    let answer = cx.cluster.propose(&cx.ticket.by(actor), organization, &command).await?;
-    let token = tokens.issue(organization, user.id, answer.reply, cx.now)?;
-    let tokens = json!({ "access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "Bearer" });
-    let body = json!({ "user": user.view(), "tokens": cx.version.view(tokens) });
-    Ok(Reply::ok(body).after(&answer))
 }
 
 async fn refuse(cx: &Cx, organization: OrgId, email: String) -> Result<Reply, Problem> {

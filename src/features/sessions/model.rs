@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{SessionId, UserId};
+use crate::kernel::{Millis, SessionId, UserId};
 
 /// A session that a login opens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,4 +13,17 @@ pub struct NewSession {
     pub user: UserId,
     /// How long it lasts, from the entry's stamp.
     pub lasts_ms: i64,
+    /// How its user proved who they are, in the words of RFC 8176.
+    pub amr: Vec<String>,
+}
+
+/// When and how the user of a session last proved who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticated {
+    /// Whose session it is.
+    pub user: UserId,
+    /// When.
+    pub at: Millis,
+    /// By what, in the words of RFC 8176.
+    pub amr: Vec<String>,
 }

@@ -37,6 +37,9 @@ pub const KEYS: &[Key] = &[
     key("api_url", "a URL such as http://node1.example.org:8080", |config, text| {
         put(&mut config.api_url, Some(url(text)?))
     }),
+    key("public_url", "a URL such as https://intel.example.org", |config, text| {
+        put(&mut config.public_url, Some(url(text)?))
+    }),
     key("node_id", "a number from 1 to 65535, different on every node", |config, text| {
         put(&mut config.node_id, number(text, 1, 65_535)?)
     }),

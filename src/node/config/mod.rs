@@ -29,6 +29,9 @@ pub struct NodeConfig {
     pub peer_advertise: Option<String>,
     /// The URL under which clients reach the API; made from `listen` when absent.
     pub api_url: Option<String>,
+    /// The URL under which people reach the cluster, the same on every node: passkeys belong to its host. Made from
+    /// the port of `listen` when absent.
+    pub public_url: Option<String>,
     /// This node's id.
     pub node_id: u64,
     /// Where this node stands, as its operator calls it.
@@ -87,6 +90,7 @@ impl Default for NodeConfig {
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
             peer_advertise: None,
             api_url: None,
+            public_url: None,
             node_id: 1,
             zone: String::new(),
             seal: Seal::DataDir,
@@ -155,6 +159,11 @@ impl NodeConfig {
     /// What peers connect to.
     pub fn peer_address(&self) -> String {
         self.peer_advertise.clone().unwrap_or_else(|| self.peer_listen.to_string())
+    }
+
+    /// The URL under which people reach the cluster, once this node listens on `listening`.
+    pub fn public_url(&self, listening: SocketAddr) -> String {
+        self.public_url.clone().unwrap_or_else(|| format!("http://localhost:{}", listening.port()))
     }
 
     /// The URL of the API, once it listens on `listening`.

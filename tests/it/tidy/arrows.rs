@@ -41,7 +41,12 @@ const ROOMS: &[&str] = &["mod", "model", "commands", "queries", "http", "jobs", 
 /// Rooms that one slice has beside them, each for what it does at the edge.
 const EXTRA_ROOMS: &[(&str, &str)] = &[
     ("audit", "canonical"),
+    ("factors", "codes"),
+    ("factors", "handles"),
+    ("factors", "passkeys"),
+    ("factors", "showing"),
     ("identity", "password"),
+    ("login", "mfa"),
     ("login", "password"),
     ("organizations", "view"),
     ("quotas", "calls"),

@@ -1,0 +1,163 @@
+//! Passkeys at the edge: WebAuthn ceremonies, by a library. What it remembers between two requests travels in a handle.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use uuid::Uuid;
+use webauthn_rs::{
+    Webauthn, WebauthnBuilder,
+    prelude::{
+        Credential, DiscoverableAuthentication, Passkey, PasskeyRegistration, PublicKeyCredential,
+        RegisterPublicKeyCredential, Url,
+    },
+};
+use webauthn_rs_proto::{AllowCredentials, ResidentKeyRequirement};
+
+use crate::{
+    kernel::{Fault, OrgId, Refusal, UserId, from_hex, to_hex},
+    web::Problem,
+};
+
+/// The site that passkeys belong to: one for the whole cluster.
+#[derive(Clone)]
+pub struct Passkeys {
+    site: Option<Arc<Webauthn>>,
+}
+
+/// What authenticators show people.
+const SITE_NAME: &str = "ThreatFlow";
+
+/// A passkey as it is to be stored.
+pub(super) struct Made {
+    pub(super) credential_id: String,
+    pub(super) credential: String,
+    pub(super) counter: u32,
+    pub(super) backed_up: bool,
+}
+
+/// A signature that was verified; whether its count went back is for apply to say.
+pub(super) struct Signed {
+    pub(super) counter: u32,
+    pub(super) backed_up: bool,
+}
+
+impl Passkeys {
+    /// Passkeys of the site that people reach at `public_url`. There are none where it has an address for a host:
+    /// WebAuthn binds them to a name.
+    pub fn new(public_url: &str) -> Self {
+        let site = Url::parse(public_url).ok().and_then(|origin| {
+            let host = origin.domain()?.to_owned();
+            WebauthnBuilder::new(&host, &origin).ok()?.rp_name(SITE_NAME).build().ok()
+        });
+        Self { site: site.map(Arc::new) }
+    }
+
+    fn site(&self) -> Result<&Webauthn, Problem> {
+        self.site.as_deref().ok_or_else(|| {
+            let detail = "passkeys belong to a host name: the operator sets `public_url` to one, such as https://intel.example.org";
+            Problem::new(409, "passkeys_unavailable", "This installation has no passkeys", detail)
+        })
+    }
+
+    /// Begins to make a passkey: what the browser is asked, and what is kept.
+    pub(super) fn begin_registration(
+        &self,
+        (organization, user): (OrgId, UserId),
+        account: &str,
+        present: &[String],
+    ) -> Result<(Value, String), Problem> {
+        let exclude = present.iter().filter_map(|id| from_hex(id)).collect();
+        let begun = self.site()?.start_passkey_registration(user.0, account, account, Some(exclude));
+        let (mut options, state) = begun.map_err(|error| fault(&error))?;
+        // Whoever logs in without a name is found by it.
+        options.public_key.user.id = user_handle(organization, user);
+        if let Some(selection) = &mut options.public_key.authenticator_selection {
+            selection.resident_key = Some(ResidentKeyRequirement::Preferred);
+        }
+        Ok((json(&options)?, json(&state)?.to_string()))
+    }
+
+    /// Ends it.
+    pub(super) fn finish_registration(
+        &self,
+        credential: &RegisterPublicKeyCredential,
+        state: &str,
+    ) -> Result<Made, Problem> {
+        let state: PasskeyRegistration = serde_json::from_str(state).map_err(|error| broken(&error))?;
+        let made = self.site()?.finish_passkey_registration(credential, &state);
+        let passkey = made.map_err(|error| refused(&error))?;
+        let credential = Credential::from(passkey.clone());
+        Ok(Made {
+            credential_id: to_hex(passkey.cred_id().as_slice()),
+            credential: json(&passkey)?.to_string(),
+            counter: credential.counter,
+            backed_up: credential.backup_state,
+        })
+    }
+
+    /// Begins to have a passkey shown: one of `allowed`, or any that the authenticator finds.
+    pub(super) fn begin_authentication(&self, allowed: &[String]) -> Result<(Value, String), Problem> {
+        let begun = self.site()?.start_discoverable_authentication();
+        let (mut options, state) = begun.map_err(|error| fault(&error))?;
+        // Whether it is offered in a form or in a dialog is for the page to say.
+        options.mediation = None;
+        let allow = |id: &String| {
+            let id = from_hex(id)?;
+            Some(AllowCredentials { type_: "public-key".to_owned(), id, transports: None })
+        };
+        options.public_key.allow_credentials = allowed.iter().filter_map(allow).collect();
+        Ok((json(&options)?, json(&state)?.to_string()))
+    }
+
+    /// Ends it.
+    pub(super) fn finish_authentication(
+        &self,
+        credential: &PublicKeyCredential,
+        state: &str,
+        stored: &str,
+    ) -> Result<Signed, Problem> {
+        let state: DiscoverableAuthentication =
+            serde_json::from_str(state).map_err(|error| broken(&error))?;
+        let passkey: Passkey = serde_json::from_str(stored).map_err(|error| broken(&error))?;
+        // The library would compare with a count that may be old here; apply compares with the newest.
+        let known = Credential { counter: 0, ..Credential::from(passkey) };
+        let shown = self.site()?.finish_discoverable_authentication_v2(credential, state, &known);
+        let shown = shown.map_err(|error| refused(&error))?;
+        Ok(Signed { counter: shown.counter(), backed_up: shown.backup_state() })
+    }
+}
+
+/// Whose passkey it is, as an authenticator keeps it: two ids, which name nobody.
+fn user_handle(organization: OrgId, user: UserId) -> Vec<u8> {
+    [organization.0.into_bytes(), user.0.into_bytes()].concat()
+}
+
+/// Whose passkey was shown, as the authenticator says.
+pub(super) fn read_user_handle(credential: &PublicKeyCredential) -> Option<(OrgId, UserId)> {
+    let (organization, user) = credential.get_user_unique_id()?.split_at_checked(16)?;
+    let id = |bytes| Uuid::from_slice(bytes).ok();
+    Some((OrgId(id(organization)?), UserId(id(user)?)))
+}
+
+/// The id of the passkey that was shown, as it is stored.
+pub(super) fn credential_id(credential: &PublicKeyCredential) -> String {
+    to_hex(credential.get_credential_id())
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Value, Problem> {
+    serde_json::to_value(value).map_err(|error| Fault::new("write a ceremony", error).into())
+}
+
+/// What the library kept or stored does not read: ours, not the client's.
+fn broken(error: &serde_json::Error) -> Problem {
+    Fault::found(format!("read a ceremony: {error}")).into()
+}
+
+fn fault(error: &webauthn_rs::prelude::WebauthnError) -> Problem {
+    Fault::found(format!("begin a ceremony: {error}")).into()
+}
+
+fn refused(error: &webauthn_rs::prelude::WebauthnError) -> Problem {
+    tracing::debug!(%error, "a passkey was refused");
+    Refusal::ProofRefused { reason: "wrong".to_owned() }.into()
+}
