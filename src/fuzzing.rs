@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use crate::{
     app::{commands, routes},
     cluster::{Envelope, Outcome},
-    features::{audit, intel, sessions},
+    features::{audit, factors, intel, sessions},
     node::NodeConfig,
     store::SealedEntry,
     web::{Problem, Route},
@@ -46,6 +46,13 @@ pub fn bundle(data: &[u8]) {
     for object in &bundle.objects {
         assert!(serde_json::from_str::<serde_json::Value>(object.body.get()).is_ok());
     }
+}
+
+/// What an authenticator makes: CBOR, and a key within.
+pub fn passkeys(data: &[u8]) {
+    static PASSKEYS: LazyLock<factors::Passkeys> =
+        LazyLock::new(|| factors::Passkeys::new("http://localhost"));
+    PASSKEYS.make_of(data);
 }
 
 /// The body and the query of every route; the text of an access token.
@@ -84,6 +91,7 @@ fn every_seed_is_taken() {
         ("envelope", envelope),
         ("config", config),
         ("bundle", bundle),
+        ("passkeys", passkeys),
         ("fields", fields),
         ("canonical", canonical),
     ]);

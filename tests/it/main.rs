@@ -18,6 +18,7 @@ mod bad_input;
 mod cluster;
 mod disk;
 mod divergence;
+mod factors;
 mod faults;
 mod goldens;
 mod hung;

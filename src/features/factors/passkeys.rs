@@ -127,6 +127,32 @@ impl Passkeys {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Passkeys {
+    /// Makes a passkey of what an authenticator may have answered; the fuzzer's way in. Answers its id.
+    pub(crate) fn make_of(&self, attestation: &[u8]) -> Option<String> {
+        let user = (OrgId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
+        let (options, state) = self.begin_registration(user, "ann@acme.example", &[]).ok()?;
+        let challenge = options.get("publicKey")?.get("challenge")?;
+        let client = serde_json::json!({
+            "type": "webauthn.create", "challenge": challenge, "origin": "http://localhost", "crossOrigin": false,
+        });
+        let response = webauthn_rs_proto::AuthenticatorAttestationResponseRaw {
+            attestation_object: attestation.to_vec(),
+            client_data_json: client.to_string().into_bytes(),
+            transports: None,
+        };
+        let credential = RegisterPublicKeyCredential {
+            id: String::new(),
+            raw_id: Vec::new(),
+            response,
+            type_: "public-key".to_owned(),
+            extensions: webauthn_rs_proto::RegistrationExtensionsClientOutputs::default(),
+        };
+        self.finish_registration(&credential, &state).ok().map(|made| made.credential_id)
+    }
+}
+
 /// Whose passkey it is, as an authenticator keeps it: two ids, which name nobody.
 fn user_handle(organization: OrgId, user: UserId) -> Vec<u8> {
     [organization.0.into_bytes(), user.0.into_bytes()].concat()
@@ -160,4 +186,29 @@ fn fault(error: &webauthn_rs::prelude::WebauthnError) -> Problem {
 fn refused(error: &webauthn_rs::prelude::WebauthnError) -> Problem {
     tracing::debug!(%error, "a passkey was refused");
     Refusal::ProofRefused { reason: "wrong".to_owned() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passkey_is_made_of_what_an_authenticator_of_this_site_answers() {
+        let attestation = include_bytes!("../../../fuzz/seeds/passkeys/93193a06284c");
+        let made = Passkeys::new("http://localhost").make_of(attestation);
+        assert_eq!(made.as_deref(), Some("000102030405060708090a0b0c0d0e0f"));
+        assert!(
+            attestation.get(..90).and_then(|part| Passkeys::new("http://localhost").make_of(part)).is_none()
+        );
+        assert!(Passkeys::new("http://other.localhost").make_of(attestation).is_none(), "of another site");
+    }
+
+    #[test]
+    fn a_site_that_is_known_by_an_address_has_no_passkeys() {
+        for url in ["http://127.0.0.1:8080", "https://[::1]", "nonsense"] {
+            let problem = Passkeys::new(url).begin_authentication(&[]).err().map(|problem| problem.code);
+            assert_eq!(problem, Some("passkeys_unavailable"), "{url}");
+        }
+        assert!(Passkeys::new("https://intel.example.org").begin_authentication(&[]).is_ok());
+    }
 }

@@ -28,12 +28,17 @@ pub fn require_recent(cx: &Apply<'_>) -> Result<(), Stop> {
         return Ok(());
     }
     let user = cx.actor.user().ok_or(Refusal::Unauthenticated)?;
-    if let Some(session) = cx.actor.session()
-        && let Some(shown) = sessions::authenticated(cx.tx, session, cx.at)?
-        && shown.user == user
-        && cx.at < shown.at.plus(RECENT_MS)
-    {
-        return Ok(());
+    let at_home = match cx.actor {
+        Actor::User { organization, .. } => *organization == cx.organization,
+        _ => cx.organization.is_system(),
+    };
+    if let (Some(session), true) = (cx.actor.session(), at_home) {
+        let shown = sessions::authenticated(cx.tx, session, cx.at)?.filter(|shown| shown.user == user);
+        // One that has ended is told nothing.
+        let shown = shown.ok_or(Refusal::Unauthenticated)?;
+        if cx.at < shown.at.plus(RECENT_MS) {
+            return Ok(());
+        }
     }
     let mut methods = method_names(cx, user)?;
     if methods.is_empty() {
