@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{end_others, owner, refused, spend};
+use super::{end_others, owner, prove::held, refused, spend};
 use crate::{
     cluster::{Apply, Command, Kind},
     features::{
@@ -166,6 +166,7 @@ impl Command for AddPasskey {
 
 /// The present session has shown the new factor, and others end.
 fn settle(cx: &mut Apply<'_>, user: UserId, method: Method) -> Result<(), Stop> {
+    held(cx, user)?;
     if let Some(session) = cx.actor.session() {
         let words: Vec<String> = method.words().iter().map(|word| (*word).to_owned()).collect();
         sessions::renew(cx, session, &words)?;
