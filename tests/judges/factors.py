@@ -48,7 +48,7 @@ def judge_codes(node, admin):
     if (app.secret, app.issuer, app.name) != (begun["secret"], "ThreatFlow", "bob@judged.example"):
         yield f"pyotp: read another secret, issuer or name from {begun['uri']}"
     now = datetime.datetime.now()
-    before, present = app.at(now, -1), app.at(now)
+    before, present = app.at(now - datetime.timedelta(seconds=30)), app.at(now)
     confirmed = node.done("POST", "/auth/factors/totp/confirm", {"id": begun["id"], "code": before}, token)
     status, answer = log_in(node, "bob")
     if (status, answer.get("code"), answer.get("methods")) != (403, "mfa_required", ["totp", "recovery_code"]):
@@ -147,7 +147,7 @@ const show = async (more) => {
   const credential = await navigator.credentials.get({publicKey});
   return call("/passkeys/finish", {...more, ceremony: begun.ceremony, credential: credential.toJSON()});
 };
-const says = async (work) => { try { return await work; } catch (error) { return {status: 0, body: error.name}; } };
+const says = async (work) => { try { return await work; } catch (error) { return {status: 0, body: error.name, said: error.message}; } };
 """
 
 
@@ -189,6 +189,7 @@ class Browser:
         self.sent = 0
         port = self.port(pathlib.Path(folder) / "profile" / "DevToolsActivePort")
         self.socket = websocket.create_connection(self.page(port, url), timeout=60)
+        self.arrive(url)
         self.send("WebAuthn.enable")
         options = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True}
         options |= {"isUserVerified": True, "automaticPresenceSimulation": True}
@@ -212,6 +213,16 @@ class Browser:
                     return page["webSocketDebuggerUrl"]
             time.sleep(0.05)
         raise TimeoutError("chromium did not open the page in a minute")
+
+    def arrive(self, url):
+        """Waits until scripts run on the page, and not on the empty one before it."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            said = self.send("Runtime.evaluate", expression="location.href + document.readyState")["result"]["value"]
+            if said == url + "complete":
+                return
+            time.sleep(0.05)
+        raise TimeoutError("chromium did not show the page in a minute")
 
     def send(self, method, **params):
         self.sent += 1
