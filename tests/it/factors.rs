@@ -214,3 +214,42 @@ fn a_session_steps_up_by_the_strongest_thing_its_user_has() {
     let login = json!({ "ceremony": begun.json["ceremony"], "credential": shown["credential"] });
     assert_eq!(org.admin.without_token().post("/api/v2/auth/passkeys/finish", &login).status, 401);
 }
+
+#[test]
+fn a_platform_administrator_has_factors_and_a_policy_of_its_own() {
+    let world = World::one_node();
+    let platform = world.platform();
+    let (secret, confirmed) = enrol_app(&platform, None);
+    let one = format!("{FACTORS}/{}", confirmed.json["id"].as_str().unwrap());
+    assert_eq!(platform.json("PATCH", &one, &json!({ "name": "Work phone" })).status, 204);
+    assert_eq!(platform.get(FACTORS).json["factors"][0]["name"], "Work phone");
+    let file = world.folder.path().join("initial-admin-password");
+    let password = std::fs::read_to_string(file).unwrap();
+    let log_in = |more: Value| {
+        let mut body =
+            json!({ "email": "admin@localhost", "password": password.trim(), "organization": "system" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        world.anonymous().post("/api/v2/auth/login", &body)
+    };
+    assert_eq!(code(&log_in(json!({}))), "mfa_required");
+    assert_eq!(log_in(json!({ "mfa_code": code_of(&secret, 0) })).status, 200);
+
+    let policy = "/api/v2/organizations/system/mfa-policy";
+    let strict = json!({ "level": "phishing_resistant", "grace_days": 0 });
+    assert_eq!(platform.put(policy, &strict).status, 200);
+    assert_eq!(platform.get(policy).json["in_force"], json!({ "platform_admin": strict }));
+    let weak = log_in(json!({ "mfa_code": code_of(&secret, 1) }));
+    assert_eq!((weak.status, code(&weak)), (403, "mfa_enrolment_required"), "{}", weak.body);
+    // The code that was shown admits to enrolling a passkey, which lets in.
+    let anonymous = world.anonymous();
+    let token = &weak.json["mfa_token"];
+    let mut device = Authenticator::new(&world.url.replace("127.0.0.1", "localhost"));
+    let begun = anonymous.post(&format!("{FACTORS}/passkeys/begin"), &json!({ "mfa_token": token }));
+    let credential = device.make(&begun.json["options"]);
+    let made = json!({ "ceremony": begun.json["ceremony"], "credential": credential, "mfa_token": token });
+    let enrolled = anonymous.post(&format!("{FACTORS}/passkeys/finish"), &made);
+    assert_eq!(enrolled.status, 201, "{}", enrolled.body);
+    let proof = json!({ "mfa_token": enrolled.json["mfa_token"] });
+    assert_eq!(anonymous.post("/api/v2/auth/mfa", &proof).status, 200);
+    assert_eq!(platform.json("DELETE", &one, &json!({})).status, 401, "the session before has ended");
+}
