@@ -109,21 +109,21 @@ impl Passkeys {
         Ok((json(&options)?, json(&state)?.to_string()))
     }
 
-    /// Ends it.
+    /// Ends it; nothing when the signature does not hold.
     pub(super) fn finish_authentication(
         &self,
         credential: &PublicKeyCredential,
         state: &str,
         stored: &str,
-    ) -> Result<Signed, Problem> {
+    ) -> Result<Option<Signed>, Problem> {
         let state: DiscoverableAuthentication =
             serde_json::from_str(state).map_err(|error| broken(&error))?;
         let passkey: Passkey = serde_json::from_str(stored).map_err(|error| broken(&error))?;
         // The library would compare with a count that may be old here; apply compares with the newest.
         let known = Credential { counter: 0, ..Credential::from(passkey) };
         let shown = self.site()?.finish_discoverable_authentication_v2(credential, state, &known);
-        let shown = shown.map_err(|error| refused(&error))?;
-        Ok(Signed { counter: shown.counter(), backed_up: shown.backup_state() })
+        let shown = shown.inspect_err(|error| tracing::debug!(%error, "a passkey was refused")).ok();
+        Ok(shown.map(|shown| Signed { counter: shown.counter(), backed_up: shown.backup_state() }))
     }
 }
 

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use super::{
-    Handle, Holder, Passkeys, Purpose,
-    model::{Proof, Shown, Spend},
-    passkeys::{credential_id, read_user_handle},
+    Handle, Holder, Passkeys, Purpose, codes,
+    model::{Method, Proof, Shown, Spend},
+    passkeys::{Signed, credential_id, read_user_handle},
     queries,
 };
 use crate::{
@@ -60,12 +60,12 @@ pub async fn verify(
     };
     // WebAuthn, section 7.2, step 6: an authenticator that names somebody names the one who is meant.
     let named = read_user_handle(credential);
-    if named.is_some_and(|named| named != (holder.organization, holder.user)) {
-        return Err(refused("unknown"));
+    let other = named.is_some_and(|named| named != (holder.organization, holder.user));
+    let shown = if other { None } else { check(cx, passkeys, &handle.state, credential, &holder).await? };
+    match shown {
+        Some(shown) => Ok((holder, Proof { shown, spends: vec![handle.spend()] })),
+        None => Err(codes::refuse(cx, &holder, Method::Passkey).await),
     }
-    let spend = handle.spend();
-    let shown = check(cx, passkeys, &handle.state, credential, &holder).await?;
-    Ok((holder, Proof { shown, spends: vec![spend] }))
 }
 
 async fn named(cx: &Cx, credential: &PublicKeyCredential) -> Result<Option<Holder>, Problem> {
@@ -83,23 +83,23 @@ pub async fn holder(cx: &Cx, organization: OrgId, user: UserId) -> Result<Option
     Ok(role.map(|role| Holder { organization, user, role }))
 }
 
+/// What was shown, if it is a passkey of the holder's and its signature holds.
 async fn check(
     cx: &Cx,
     passkeys: &Passkeys,
     state: &str,
     credential: &PublicKeyCredential,
     holder: &Holder,
-) -> Result<Shown, Problem> {
+) -> Result<Option<Shown>, Problem> {
     let (user, id) = (holder.user, credential_id(credential));
     let found = cx
         .cluster
         .read(&View::Session(None), holder.organization, move |tx| queries::passkeys(tx, user))
         .await?;
     let stored = found.unwrap_or_default().into_iter().find(|passkey| passkey.credential_id == id);
-    let unknown = || Problem::from(Refusal::ProofRefused { reason: "unknown".to_owned() });
-    let stored = stored.ok_or_else(unknown)?;
+    let Some(stored) = stored else { return Ok(None) };
     let signed = passkeys.finish_authentication(credential, state, &stored.credential)?;
-    Ok(Shown::Passkey { factor: stored.id, counter: signed.counter, backed_up: signed.backed_up })
+    Ok(signed.map(|Signed { counter, backed_up }| Shown::Passkey { factor: stored.id, counter, backed_up }))
 }
 
 /// A proof that also spends the handle it was shown with.

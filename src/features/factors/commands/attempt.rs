@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::oneself;
 use crate::{
     cluster::{Apply, Command, Kind, Trail},
     features::factors::{
@@ -28,7 +29,8 @@ impl Command for Attempt {
     type Reply = i64;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<i64, Stop> {
-        let before = queries::attempts(cx.tx, self.user)?;
+        let user = oneself(cx, self.user)?;
+        let before = queries::attempts(cx.tx, user)?;
 
         let next = before.latest.plus(delay_ms(before.count));
         if cx.at < next {
@@ -37,7 +39,7 @@ impl Command for Attempt {
         }
 
         let count = before.count.saturating_add(1);
-        cx.tx.prepare_cached(COUNT)?.execute((self.user.to_string(), count, cx.at.0))?;
+        cx.tx.prepare_cached(COUNT)?.execute((user.to_string(), count, cx.at.0))?;
         Ok(count)
     }
 }
@@ -57,8 +59,10 @@ impl Command for RefuseProof {
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
-        let count = queries::attempts(cx.tx, self.user)?.count;
-        cx.note("user", self.user, json!({ "proof": "refused", "method": self.method, "in_a_row": count }));
+        let user = oneself(cx, self.user)?;
+        let count = queries::attempts(cx.tx, user)?.count;
+
+        cx.note("user", user, json!({ "proof": "refused", "method": self.method, "in_a_row": count }));
         Ok(())
     }
 }

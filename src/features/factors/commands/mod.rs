@@ -49,6 +49,11 @@ fn owner(cx: &Apply<'_>, by: &By) -> Result<UserId, Stop> {
     Ok(user)
 }
 
+/// The user, which must be the actor: what is counted and said of it is nobody else's to cause.
+fn oneself(cx: &Apply<'_>, user: UserId) -> Result<UserId, Stop> {
+    if cx.actor.user() == Some(user) { Ok(user) } else { Err(Refusal::NotFound.into()) }
+}
+
 /// Ends what was open before the user's factors changed, but for the session that changed them.
 fn end_others(cx: &mut Apply<'_>, user: UserId) -> Result<(), Stop> {
     let own = cx.actor.session();

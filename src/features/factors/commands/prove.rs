@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{method_names, refused, spend};
+use super::{method_names, oneself, refused, spend};
 use crate::{
     cluster::{Apply, Command, Kind},
     features::{
@@ -157,6 +157,7 @@ impl Command for AdmitToEnrolment {
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<bool, Stop> {
         let Self { user, proof } = self;
+        oneself(cx, user)?;
         let role = access::role_of(cx.tx, user)?.ok_or(Refusal::Unauthenticated)?;
         let demand = queries::demand(cx.tx, user, role, cx.at)?;
 
