@@ -142,7 +142,7 @@ impl Product {
 
     /// The same in the name of somebody who is logged in.
     pub async fn organization_by(&self, platform: &str, slug: &str) -> Organization {
-        let (email, password) = (format!("admin@{slug}.test"), "figures figures figures");
+        let (email, password) = (format!("admin@{slug}.test"), "staircase orbit lamp seven");
         let made = self.create(platform, slug, Some(json!({ "email": email, "password": password }))).await;
         let token = self.log_in(&email, password, slug).await;
         Organization { id: made["id"].as_str().expect("an id").to_owned(), token }

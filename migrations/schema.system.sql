@@ -74,14 +74,35 @@ CREATE TABLE factors_users (
     attempted_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE identity_erasures (
+    user_id   TEXT PRIMARY KEY,
+    email     TEXT NOT NULL,
+    erased_to INTEGER NOT NULL  -- events up to this number hold no trace any more
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE identity_links (
+    digest     TEXT PRIMARY KEY,  -- SHA-256 of its secret, hexadecimal
+    user_id    TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
+    purpose    TEXT NOT NULL,     -- invitation, password
+    approved   INTEGER NOT NULL,  -- whether who made it could have approved the user, too
+    expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX identity_links_by_user ON identity_links (user_id);
+
 CREATE TABLE identity_users (
     id            TEXT PRIMARY KEY,
     email         TEXT NOT NULL UNIQUE,
+    username      TEXT UNIQUE,
     first_name    TEXT NOT NULL DEFAULT '',
     last_name     TEXT NOT NULL DEFAULT '',
     role          TEXT NOT NULL,
     password_hash TEXT,
-    is_active     INTEGER NOT NULL,
+    state         TEXT NOT NULL,              -- invited, pending, active, deactivated
+    must_change_password INTEGER NOT NULL DEFAULT 0,
+    break_glass   INTEGER NOT NULL DEFAULT 0, -- gets in when nothing else does; every login of it is an alarm
+    preferences   TEXT NOT NULL DEFAULT '{}', -- JSON, as the user's client wrote it
+    activated_ms  INTEGER NOT NULL DEFAULT 0, -- when it last became active: before that nobody calls it inactive
     last_login_ms INTEGER,
     created_ms    INTEGER NOT NULL,
     updated_ms    INTEGER NOT NULL,
@@ -94,6 +115,22 @@ CREATE TABLE keys_generations (
     at_ms      INTEGER NOT NULL,
     digest     TEXT
 ) STRICT;
+
+CREATE TABLE login_failures (
+    key        TEXT PRIMARY KEY,
+    failures   INTEGER NOT NULL,
+    last_ms    INTEGER NOT NULL,
+    trusted_ms INTEGER           -- when that source last logged in to that account
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE login_routes (
+    domain       TEXT PRIMARY KEY,
+    organization TEXT NOT NULL,
+    method       TEXT NOT NULL,  -- dns, operator
+    since_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX login_routes_by_organization ON login_routes (organization);
 
 CREATE TABLE membership_levels (
     level     INTEGER PRIMARY KEY,

@@ -49,15 +49,38 @@ CREATE TABLE audit_personal (
 CREATE TABLE identity_users (
     id            TEXT PRIMARY KEY,
     email         TEXT NOT NULL UNIQUE,
+    username      TEXT UNIQUE,
     first_name    TEXT NOT NULL DEFAULT '',
     last_name     TEXT NOT NULL DEFAULT '',
     role          TEXT NOT NULL,
     password_hash TEXT,
-    is_active     INTEGER NOT NULL,
+    state         TEXT NOT NULL,              -- invited, pending, active, deactivated
+    must_change_password INTEGER NOT NULL DEFAULT 0,
+    break_glass   INTEGER NOT NULL DEFAULT 0, -- gets in when nothing else does; every login of it is an alarm
+    preferences   TEXT NOT NULL DEFAULT '{}', -- JSON, as the user's client wrote it
+    activated_ms  INTEGER NOT NULL DEFAULT 0, -- when it last became active: before that nobody calls it inactive
     last_login_ms INTEGER,
     created_ms    INTEGER NOT NULL,
     updated_ms    INTEGER NOT NULL,
     version       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Links that were handed out and not used: invitations and new passwords.
+CREATE TABLE identity_links (
+    digest     TEXT PRIMARY KEY,  -- SHA-256 of its secret, hexadecimal
+    user_id    TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
+    purpose    TEXT NOT NULL,     -- invitation, password
+    approved   INTEGER NOT NULL,  -- whether who made it could have approved the user, too
+    expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX identity_links_by_user ON identity_links (user_id);
+
+-- Deleted people whose traces in the trail's personal fields are not all gone yet.
+CREATE TABLE identity_erasures (
+    user_id   TEXT PRIMARY KEY,
+    email     TEXT NOT NULL,
+    erased_to INTEGER NOT NULL  -- events up to this number hold no trace any more
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE sessions_open (
@@ -125,3 +148,11 @@ CREATE TABLE factors_policy (
     updated_ms INTEGER NOT NULL,
     version    INTEGER NOT NULL
 ) STRICT;
+
+-- How often logins failed. Keys are digests under the cluster's key: of a source at an account, a source, an account.
+CREATE TABLE login_failures (
+    key        TEXT PRIMARY KEY,
+    failures   INTEGER NOT NULL,
+    last_ms    INTEGER NOT NULL,
+    trusted_ms INTEGER           -- when that source last logged in to that account
+) STRICT, WITHOUT ROWID;

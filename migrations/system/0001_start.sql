@@ -55,3 +55,13 @@ CREATE TABLE membership_levels (
     raised_ms INTEGER NOT NULL,
     raised_by TEXT NOT NULL
 ) STRICT;
+
+-- Where e-mail addresses lead that log in without naming an organization: domains that were proven.
+CREATE TABLE login_routes (
+    domain       TEXT PRIMARY KEY,
+    organization TEXT NOT NULL,
+    method       TEXT NOT NULL,  -- dns, operator
+    since_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX login_routes_by_organization ON login_routes (organization);

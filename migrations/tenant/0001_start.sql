@@ -71,3 +71,12 @@ CREATE TABLE intel_imports (
 ) STRICT, WITHOUT ROWID;
 
 CREATE UNIQUE INDEX intel_imports_by_digest ON intel_imports (digest);
+
+-- Domains that the organization says are its own.
+CREATE TABLE login_domains (
+    domain     TEXT PRIMARY KEY,
+    challenge  TEXT NOT NULL,  -- what the domain's name server is to say
+    method     TEXT,           -- dns, operator; none until proven
+    proven_ms  INTEGER,
+    created_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -119,7 +119,7 @@ fn dispatch_to(
         writer.raise(file, level)?;
     }
     if dispatched.touches_access {
-        writer.touch_access(index);
+        store.touch_access(file, index);
     }
     writer.advance(index, at);
     Ok(dispatched)

@@ -21,7 +21,7 @@ use super::routes::State;
 use crate::{
     cluster::{Cluster, PruneReplies, Ticket, Unanswered},
     features::{
-        keys,
+        identity, keys,
         membership::{self, jobs::CleanUp},
         quotas,
     },
@@ -43,6 +43,8 @@ const CALLS_EVERY: Duration = Duration::from_secs(1);
 const LEVELS_EVERY: Duration = Duration::from_secs(1);
 /// How often files are measured and old replies forgotten.
 const UPKEEP_EVERY: Duration = Duration::from_mins(1);
+/// How often every organization is asked for users who stayed away too long.
+const INACTIVE_EVERY: Duration = Duration::from_hours(1);
 /// How often a rotation of the cluster key is looked at.
 const ROTATION_EVERY: Duration = Duration::from_millis(500);
 /// How often a node looks whether its certificates are to change: nothing but a number, most times.
@@ -82,6 +84,10 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up:
         move || raise_files(cluster.clone())
     }));
     tasks.spawn(upkeep(cluster.clone()));
+    tasks.spawn(every(INACTIVE_EVERY, {
+        let cluster = cluster.clone();
+        move || deactivate_inactive(cluster.clone())
+    }));
     tasks.spawn(follow_authority(cluster.clone()));
     tasks.spawn(every(DRIVE_EVERY, {
         let cluster = cluster.clone();
@@ -156,6 +162,18 @@ async fn upkeep(cluster: Cluster) {
     }
 }
 
+/// Looks into every file: an organization where nobody logs in changes nothing that could be noticed.
+async fn deactivate_inactive(cluster: Cluster) {
+    for file in cluster.store().list() {
+        if led_term(&cluster).is_none() {
+            return;
+        }
+        if let Err(error) = identity::jobs::deactivate_inactive(&cluster, file).await {
+            tracing::debug!(organization.id = %file, ?error, "inactive users are deactivated later");
+        }
+    }
+}
+
 async fn follow_authority(cluster: Cluster) {
     let (mut seen, mut ticks) = (0, interval(FOLLOW_EVERY));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -196,6 +214,7 @@ async fn upkeep_file(cluster: &Cluster, file: OrgId) -> Result<(), Unanswered> {
     if !file.is_system() {
         quotas::jobs::measure(cluster, file).await?;
     }
+    identity::jobs::erase(cluster, file).await?;
     let before = now().plus(-DAY_MS);
     let ticket = Ticket::system(RequestId(uuid::Uuid::now_v7()));
     cluster.propose(&ticket, file, &PruneReplies { before, limit: PRUNE_MAX }).await?;

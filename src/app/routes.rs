@@ -12,7 +12,9 @@ use crate::{
         factors::{self, Passkeys},
         identity,
         identity::PasswordPool,
-        intel, keys, login, membership, organizations,
+        intel, keys,
+        login::{self, Desk},
+        membership, organizations,
         quotas::{self, calls::CallMeter},
         sessions::{self, Recogniser, Tokens},
     },
@@ -31,37 +33,33 @@ pub struct State {
     /// What is asked and how it is answered.
     pub traffic: Arc<Traffic>,
     recogniser: Recogniser,
-    passwords: PasswordPool,
-    tokens: Arc<Tokens>,
-    passkeys: Passkeys,
+    desk: Desk,
 }
 
 impl State {
-    /// The state of a node that is about to serve, under the URL that people know.
-    pub fn new(cluster: Cluster, tokens: Tokens, public_url: &str) -> Self {
-        let tokens = Arc::new(tokens);
-        let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&tokens));
+    /// The state of a node that is about to serve.
+    pub fn new(cluster: Cluster, desk: Desk) -> Self {
+        let recogniser = Recogniser::new(cluster.clone(), Arc::clone(&desk.tokens));
         let meter = CallMeter::new(cluster.clone());
         let traffic = Arc::default();
-        let (passwords, passkeys) = (PasswordPool::default(), Passkeys::new(public_url));
-        Self { cluster, meter, traffic, recogniser, passwords, tokens, passkeys }
+        Self { cluster, meter, traffic, recogniser, desk }
     }
 }
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
     let key = sessions::mint_signing_key().and_then(|key| Tokens::new(&key));
-    let passkeys = Passkeys::new("http://localhost");
-    key.map(|tokens| routes(&PasswordPool::default(), &Arc::new(tokens), &passkeys)).unwrap_or_default()
+    let desk = |tokens| Desk::new(tokens, PasswordPool::default(), None, Passkeys::new("http://localhost"));
+    key.map(|tokens| routes(&desk(tokens))).unwrap_or_default()
 }
 
 /// Every route, by slice.
-fn routes(passwords: &PasswordPool, tokens: &Arc<Tokens>, passkeys: &Passkeys) -> Vec<Route> {
+fn routes(desk: &Desk) -> Vec<Route> {
     let mut routes = [
-        login::http::routes(passwords, tokens, passkeys),
-        factors::http::routes(passkeys, passwords),
-        identity::http::routes(passwords),
-        organizations::http::routes(passwords),
+        login::http::routes(desk),
+        factors::http::routes(&desk.passkeys, &desk.pool),
+        identity::http::routes(&desk.pool),
+        organizations::http::routes(&desk.pool),
         quotas::http::routes(),
         intel::http::routes(),
         audit::http::routes(),
@@ -90,7 +88,7 @@ fn rehearsal() -> Route {
 
 /// The server of every route.
 pub fn router(state: State) -> Router {
-    let routes = routes(&state.passwords, &state.tokens, &state.passkeys);
+    let routes = routes(&state.desk);
     let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
     web::router(Arc::new(Frame { cluster: state.cluster, gate, traffic: state.traffic }), routes)
 }

@@ -13,6 +13,7 @@ mod demo;
 mod doctor;
 mod import;
 mod level;
+mod recover;
 mod rotate;
 mod serve;
 mod status;
@@ -59,6 +60,8 @@ enum Subcommands {
     Seal(doctor::SealArgs),
     /// Show the level in force and what every node can, or raise it
     Level(level::LevelArgs),
+    /// The way back in for who is locked out, on a node's own console
+    Recover(recover::RecoverArgs),
 }
 
 /// Runs the command line of this process.
@@ -99,6 +102,7 @@ async fn run(command: Subcommands) -> Result<(), Failure> {
         Subcommands::Doctor(args) => doctor::examined(args),
         Subcommands::Seal(args) => doctor::sealed(args),
         Subcommands::Level(args) => level::run(args).await,
+        Subcommands::Recover(args) => recover::run(args).await,
     }
 }
 

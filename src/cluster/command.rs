@@ -212,8 +212,8 @@ impl<'a> Apply<'a> {
         self.raised = Some(level);
     }
 
-    /// Says that who may do what has changed here: users, roles, grants, sessions. Every node then forgets what it
-    /// looked up about callers of this file, as soon as the change can be read there.
+    /// Says that who may do what has changed here: users, roles, grants, sessions. Every node forgets what it looked
+    /// up about callers of this file as soon as it has applied this.
     pub fn touch_access(&mut self) {
         self.touches_access = true;
     }

@@ -29,6 +29,10 @@ pub enum Permission {
     UserRead,
     /// Create users and change their roles.
     UserManage,
+    /// Invite people, and see to one's team.
+    TeamMemberManage,
+    /// Change one's own profile, password and factors.
+    OwnAccount,
     /// Take a lost second factor from another user.
     MfaReset,
     /// Change how members must prove who they are.
@@ -57,6 +61,8 @@ impl Permission {
         Self::UsageReport,
         Self::UserRead,
         Self::UserManage,
+        Self::TeamMemberManage,
+        Self::OwnAccount,
         Self::MfaReset,
         Self::SecurityManage,
         Self::IndicatorRead,
@@ -79,6 +85,8 @@ impl Permission {
             Self::UsageReport => "report:usage",
             Self::UserRead => "read:user",
             Self::UserManage => "manage:user",
+            Self::TeamMemberManage => "manage:team_member",
+            Self::OwnAccount => "manage:own_account",
             Self::MfaReset => "reset:mfa",
             Self::SecurityManage => "manage:security",
             Self::IndicatorRead => "read:indicator",
@@ -139,10 +147,15 @@ impl Role {
             Permission::RegistryManage | Permission::ClusterManage | Permission::OrganizationPlan => {
                 self == Self::PlatformAdmin
             }
-            Permission::Anyone | Permission::OrganizationRead | Permission::UsageReport => true,
+            Permission::Anyone
+            | Permission::OwnAccount
+            | Permission::OrganizationRead
+            | Permission::UsageReport => true,
             Permission::IndicatorRead | Permission::IndicatorCreate => self <= Self::Admin,
             Permission::DataExport => self >= Self::SeniorAnalyst && self <= Self::Admin,
-            Permission::AuditLogRead | Permission::UserRead => self >= Self::TeamLead,
+            Permission::AuditLogRead | Permission::UserRead | Permission::TeamMemberManage => {
+                self >= Self::TeamLead
+            }
             Permission::UserManage
             | Permission::MfaReset
             | Permission::SecurityManage

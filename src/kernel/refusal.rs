@@ -113,6 +113,8 @@ pub enum Refusal {
         /// The level in force.
         level: u32,
     },
+    /// The link is unknown, was used, or has ended: which, is not said.
+    LinkInvalid,
     /// Wrong credentials, or none that would do: unknown and wrong look the same.
     Unauthenticated,
     /// A second factor is asked for.
@@ -161,6 +163,7 @@ impl Refusal {
             Self::ObjectConflict { .. } => "object_conflict",
             Self::Invalid { .. } => "invalid",
             Self::LevelTooLow { .. } => "level_too_low",
+            Self::LinkInvalid => "link_invalid",
             Self::Unauthenticated => "unauthenticated",
             Self::MfaRequired { .. } => "mfa_required",
             Self::MfaEnrolmentRequired => "mfa_enrolment_required",

@@ -24,7 +24,7 @@ use crate::{
     app::FileMachine,
     cluster::{Cluster, Joiner, Ticket, Unanswered},
     features::{
-        identity::{self, NewUser},
+        identity::{self, HashCost, NewUser},
         membership::{self, Bootstrap},
         sessions,
     },
@@ -152,7 +152,7 @@ async fn begin(config: &NodeConfig, folder: &DataFolder, replica: raft::Config) 
     };
     folder.begin(Founding::Begin)?;
     let keyring = Arc::new(folder.keep(Keyring::create()?, &config.seal)?);
-    let bootstrap = first_entry(&keyring, password).await?;
+    let bootstrap = first_entry(&keyring, password, config.password_cost).await?;
     let running = start(config, folder, replica, keyring, true).await?;
     propose(&running.cluster, &bootstrap).await?;
     folder.finish()?;
@@ -198,14 +198,19 @@ fn able(store: &Store) -> Result<(), Failure> {
 }
 
 /// The command that begins a cluster: hashing and sealing are done here, at the edge.
-async fn first_entry(keyring: &Arc<Keyring>, password: Secret<String>) -> Result<Bootstrap, Failure> {
-    let hashed = tokio::task::spawn_blocking(move || identity::hash_password(&password)).await;
+async fn first_entry(
+    keyring: &Arc<Keyring>,
+    password: Secret<String>,
+    cost: HashCost,
+) -> Result<Bootstrap, Failure> {
+    let hashed = tokio::task::spawn_blocking(move || identity::hash_password(&password, cost)).await;
     let hash = hashed.map_err(|error| Fault::new("hash the first password", error))??;
     let signing = zeroize::Zeroizing::new(sessions::mint_signing_key()?);
     let sealed = keyring.seal(&membership::seal_context(SIGNING_KEY), &signing)?;
     let admin = NewUser {
         id: UserId(Uuid::now_v7()),
         email: ADMIN_EMAIL.to_owned(),
+        username: None,
         first_name: "Platform".to_owned(),
         last_name: "Administrator".to_owned(),
         role: Role::PlatformAdmin,

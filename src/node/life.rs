@@ -27,6 +27,9 @@ use crate::{
     },
     cluster::{Cluster, Unanswered, View},
     features::{
+        factors::Passkeys,
+        identity::PasswordPool,
+        login::Desk,
         membership::{self, jobs::CleanUp},
         sessions::Tokens,
     },
@@ -75,7 +78,15 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
                 return Ok(());
             }
         };
-        let state = State::new(cluster.clone(), tokens, &config.public_url(listening));
+        let state = State::new(
+            cluster.clone(),
+            Desk::new(
+                tokens,
+                PasswordPool::new(config.password_cost),
+                config.dns_server,
+                Passkeys::new(&config.public_url(listening)),
+            ),
+        );
         let jobs = app::spawn(&state, sent_from, clean_up(&config));
         let parts = Parts::serve(&config, (listener, listening), management, state);
         announce(&config, &folder, &url);

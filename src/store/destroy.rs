@@ -21,7 +21,7 @@ impl Store {
         lock(&self.overgrown).remove(&file);
         lock(&self.keys).remove(&file);
         lock(&self.standings).forget(file);
-        self.epochs.touch(file, u64::MAX);
+        self.epochs.touch_all();
         lock(&self.rekeying).remove(&file);
         self.readers.close(file);
         remove(&self.root, file)?;

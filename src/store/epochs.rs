@@ -1,8 +1,9 @@
 //! Epochs: when what may be remembered about callers of a file changed last.
 //!
-//! An epoch is the index of the last entry that changed who may do what in a file, and is published once its
-//! transaction has committed. Whoever takes it *before* reading and keeps it with what it read knows that this is
-//! still so as long as the epoch is the same. Nothing is stored: a process that starts remembers nothing either.
+//! An epoch is the index of the last entry that changed who may do what in a file, known as soon as it is applied, which
+//! may be before readers see it. Whoever takes the epoch, waits for its entry, reads, and keeps the epoch with what it
+//! read knows that this is still so as long as the epoch is the same. Nothing is stored: a process that starts
+//! remembers nothing either.
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,14 @@ pub struct Epoch {
     replaced: u64,
     /// The last entry that changed it.
     entry: u64,
+}
+
+impl Epoch {
+    /// The entry that readers must see before what they read belongs to this epoch; none when this process has applied
+    /// none.
+    pub fn entry(self) -> Option<u64> {
+        (self.entry > 0).then_some(self.entry)
+    }
 }
 
 #[derive(Default)]

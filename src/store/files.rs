@@ -160,9 +160,15 @@ impl Store {
         lock(&self.marks).get(file).unwrap_or(0)
     }
 
-    /// When who may do what in `file` changed last. Taken before reading, it says later whether what was read still holds.
+    /// When who may do what in `file` changed last. Taken before reading what that entry wrote, it says later whether
+    /// what was read still holds.
     pub fn epoch(&self, file: FileId) -> Epoch {
         self.epochs.of(file)
+    }
+
+    /// The entry at `index` has changed who may do what in `file`.
+    pub fn touch_access(&self, file: FileId, index: u64) {
+        self.epochs.touch(file, index);
     }
 
     /// Every file that exists, in order.

@@ -42,8 +42,6 @@ pub struct Writer {
     passed: Vec<Standing>,
     /// What became known in this transaction: whether it has effects to send to other files.
     sending: Option<bool>,
-    /// The last entry of this transaction that changed who may do what.
-    touched: Option<u64>,
     begun: bool,
     /// Not used since idle ones were last looked for.
     idle: bool,
@@ -146,9 +144,6 @@ impl Writers {
                 marks.set_sending(*file, sending);
             }
             drop(marks);
-            if let Some(index) = writer.touched.take() {
-                store.epochs.touch(*file, index);
-            }
             if file.is_system() {
                 store.level.store(writer.state.level, Ordering::Release);
             }
@@ -249,7 +244,6 @@ impl Writer {
             sums,
             passed: Vec::new(),
             sending: None,
-            touched: None,
             begun: false,
             idle: false,
             _counted: Counted::among(&store.writing),
@@ -269,11 +263,6 @@ impl Writer {
     /// Says whether the file has effects to send to other files, inside the transaction.
     pub fn set_sending(&mut self, sending: bool) {
         self.sending = Some(sending);
-    }
-
-    /// The entry at `index` changed who may do what: it becomes the file's epoch when this transaction commits.
-    pub fn touch_access(&mut self, index: u64) {
-        self.touched = Some(index);
     }
 
     /// Brings the file to `level` if it is behind.

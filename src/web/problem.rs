@@ -215,6 +215,12 @@ fn describe_conflict(refusal: &Refusal) -> Problem {
                 .with("needed", *needed)
                 .with("level", *level)
         }
+        Refusal::LinkInvalid => Problem::new(
+            410,
+            "link_invalid",
+            "The link does not hold",
+            "it was used, has ended, or never was; ask an administrator for a new one",
+        ),
         Refusal::IdempotencyKeyReused => Problem::new(
             422,
             "idempotency_key_reused",

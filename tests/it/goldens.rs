@@ -26,7 +26,7 @@ type Again = fn(&str) -> serde_json::Result<Value>;
 
 /// Kinds and versions with the types that decode them.
 fn types() -> BTreeMap<(&'static str, u32), Again> {
-    BTreeMap::from([
+    let mut types = BTreeMap::from([
         known::<PruneReplies>(),
         known::<ForgetSent>(),
         known::<RaiseFile>(),
@@ -43,20 +43,31 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<organizations::ChangePlan>(),
         known::<organizations::Project>(),
         known::<identity::CreateUser>(),
-        known::<factors::BeginTotp>(),
-        known::<factors::ConfirmTotp>(),
-        known::<factors::AddPasskey>(),
-        known::<factors::RenameFactor>(),
-        known::<factors::RemoveFactor>(),
-        known::<factors::RenewRecoveryCodes>(),
-        known::<factors::ResetFactors>(),
-        known::<factors::SetMfaPolicy>(),
-        known::<factors::Attempt>(),
-        known::<factors::RefuseProof>(),
-        known::<factors::AdmitToEnrolment>(),
-        known::<factors::StepUp>(),
+        known::<identity::UpdateUser>(),
+        known::<identity::UpdateSelf>(),
+        known::<identity::NameBreakGlass>(),
+        known::<identity::Invite>(),
+        known::<identity::IssueLink>(),
+        known::<identity::Accept>(),
+        known::<identity::Approve>(),
+        known::<identity::Activate>(),
+        known::<identity::Deactivate>(),
+        known::<identity::DeactivateInactive>(),
+        known::<identity::ChangePassword>(),
+        known::<identity::ResetPassword>(),
+        known::<identity::RequirePassword>(),
+        known::<identity::Rehash>(),
+        known::<identity::DeleteUser>(),
+        known::<identity::EraseTraces>(),
         known::<login::OpenSession>(),
         known::<login::RefuseLogin>(),
+        known::<login::DemandPassword>(),
+        known::<login::Recover>(),
+        known::<login::ClaimDomain>(),
+        known::<login::ProveDomain>(),
+        known::<login::ProjectDomain>(),
+        known::<login::ReleaseDomain>(),
+        known::<login::UnprojectDomain>(),
         known::<intel::BeginImport>(),
         known::<intel::ImportChunk>(),
         known::<intel::StopImport>(),
@@ -76,7 +87,26 @@ fn types() -> BTreeMap<(&'static str, u32), Again> {
         known::<membership::RequestCertificates>(),
         known::<membership::RaiseLevel>(),
         known::<membership::ReportDivergence>(),
-    ])
+    ]);
+    types.extend(of_factors());
+    types
+}
+
+fn of_factors() -> [((&'static str, u32), Again); 12] {
+    [
+        known::<factors::BeginTotp>(),
+        known::<factors::ConfirmTotp>(),
+        known::<factors::AddPasskey>(),
+        known::<factors::RenameFactor>(),
+        known::<factors::RemoveFactor>(),
+        known::<factors::RenewRecoveryCodes>(),
+        known::<factors::ResetFactors>(),
+        known::<factors::SetMfaPolicy>(),
+        known::<factors::Attempt>(),
+        known::<factors::RefuseProof>(),
+        known::<factors::AdmitToEnrolment>(),
+        known::<factors::StepUp>(),
+    ]
 }
 
 fn known<C: Command>() -> ((&'static str, u32), Again) {

@@ -59,8 +59,11 @@ fn places(folder: &Path, so: impl Fn(&[u8]) -> bool) -> Vec<String> {
 
 /// Fills an organization with what must not be seen.
 fn fill(org: &Organization) {
-    let member = json!({ "email": format!("{MARKER}@{}.test", org.slug), "password": format!("{MARKER} horse battery"), "role": "analyst" });
-    assert_eq!(org.admin.post(&org.path("/users"), &member).status, 201);
+    let known = json!({ "email": format!("{MARKER}@{}.test", org.slug), "role": "analyst" });
+    assert_eq!(org.admin.post(&org.path("/users"), &known).status, 201);
+    let (email, password) = (format!("ann@{}.test", org.slug), format!("{MARKER} horse battery"));
+    let keeper = json!({ "email": email, "password": password, "role": "analyst" });
+    assert_eq!(org.admin.post(&org.path("/users"), &keeper).status, 201);
     let bundle = json!({ "type": "bundle", "id": "bundle--5d0092c5-5f74-4287-9642-33f4c354e56d", "objects": [{
         "type": "identity", "spec_version": "2.1", "id": "identity--f431f809-377b-45e0-aa1c-6a4751cae5ff",
         "created": "2026-01-01T00:00:00.000Z", "modified": "2026-01-01T00:00:00.000Z", "name": MARKER }] });

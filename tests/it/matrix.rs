@@ -15,6 +15,10 @@ const NOWHERE: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 const OWN: &[&str] = &[
     "logIn",
     "whoAmI",
+    "updateMe",
+    "changePassword",
+    "acceptInvitation",
+    "choosePassword",
     "createOrganization",
     "listOrganizations",
     "listAuditLogs",
@@ -50,6 +54,7 @@ const INSTALLATION: &[&str] = &[
     "rotateCertificates",
     "getLevel",
     "raiseLevel",
+    "recover",
 ];
 
 fn body_for(operation: &str) -> &'static str {
@@ -59,6 +64,9 @@ fn body_for(operation: &str) -> &'static str {
         "changePlan" => r#"{"plan":"enterprise"}"#,
         "setMfaPolicy" => r#"{"level":"off"}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
+        "inviteUser" => r#"{"email":"x@y.test"}"#,
+        "claimDomain" => r#"{"domain":"nowhere.test"}"#,
+        "nameBreakGlass" => r#"{"users":[]}"#,
         "importBundle" => {
             r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":[]}"#
         }
@@ -68,7 +76,7 @@ fn body_for(operation: &str) -> &'static str {
 
 fn paths(route: &Route, org: &str) -> Vec<String> {
     let fill = |(version, path): &(Version, &str)| {
-        let path = path.replace("{org}", org).replace("{id}", NOWHERE);
+        let path = path.replace("{org}", org).replace("{id}", NOWHERE).replace("{domain}", "nowhere.test");
         format!("{}{path}", version.prefix())
     };
     route.paths.iter().map(fill).collect()

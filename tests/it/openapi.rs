@@ -8,7 +8,9 @@ use crate::harness::{Caller, World, pointers};
 
 /// Fills every parameter of a path with `org`, or with an id that exists nowhere.
 fn filled(path: &str, org: &str) -> String {
-    path.replace("{org}", org).replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057")
+    path.replace("{org}", org)
+        .replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057")
+        .replace("{domain}", "nowhere.test")
 }
 
 fn send(caller: &Caller, method: &str, path: &str, body: &Value) -> BTreeSet<String> {

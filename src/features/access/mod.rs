@@ -16,4 +16,4 @@ mod queries;
 
 pub use commands::{grant, require};
 pub use model::Standing;
-pub use queries::{organization_named, organization_of_domain, role_of, standing};
+pub use queries::{organization_named, role_of, standing};

@@ -51,18 +51,12 @@ pub fn organization_named(tx: &Connection, name: &str) -> Result<Option<OrgId>, 
     find(tx, NAMED, &name.to_lowercase())
 }
 
-/// The organization that owns a domain. Asked of the system file.
-pub fn organization_of_domain(tx: &Connection, domain: &str) -> Result<Option<OrgId>, Fault> {
-    find(tx, OF_DOMAIN, domain)
-}
-
 fn find(tx: &Connection, sql: &str, key: &str) -> Result<Option<OrgId>, Fault> {
     let id: Option<String> = tx.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
     Ok(id.and_then(|id| id.parse().ok()))
 }
 
-const ROLE: &str = "SELECT role FROM identity_users WHERE id = ?1 AND is_active = 1
+const ROLE: &str = "SELECT role FROM identity_users WHERE id = ?1 AND state = 'active'
     AND (?2 IS NULL OR EXISTS (SELECT 1 FROM sessions_open WHERE id = ?2 AND user_id = ?1))";
 const GRANTED: &str = "SELECT EXISTS (SELECT 1 FROM access_grants WHERE organization = ?1)";
 const NAMED: &str = "SELECT id FROM organizations_registry WHERE id = ?1 OR slug = ?1 ORDER BY id LIMIT 1";
-const OF_DOMAIN: &str = "SELECT id FROM organizations_registry WHERE domain = ?1";

@@ -1,4 +1,4 @@
-//! Appending events. Called by the dispatcher, never by a slice.
+//! Appending events, which the dispatcher does and never a slice; and erasing what they say about a person.
 
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
@@ -9,8 +9,8 @@ use super::{
     model::{CHAIN_START, LEAF_BYTES_MAX, Leaf, LeafActor, LeafResource, chain_after, commitment, salt_of},
 };
 use crate::{
-    cluster::Note,
-    kernel::{Actor, Millis, OrgId, Origin, Refusal, RequestId, to_hex},
+    cluster::{Apply, Note},
+    kernel::{Actor, Millis, OrgId, Origin, Refusal, RequestId, UserId, to_hex},
     store::Stop,
 };
 
@@ -177,6 +177,26 @@ fn personal_fields(origin: &Origin, noted: Value) -> Option<Value> {
     (!fields.is_empty()).then_some(Value::Object(fields))
 }
 
+/// Number of the last event; 0 when there is none.
+pub fn last_seq(tx: &Connection) -> Result<i64, Stop> {
+    Ok(head(tx)?.0)
+}
+
+/// Erases the personal fields of events behind `from` up to `to` that a person caused, that are about the person, or
+/// that hold the person's address. The leaves stay, and the chain with them.
+pub fn erase_personal(
+    cx: &Apply<'_>,
+    person: UserId,
+    email: &str,
+    (from, to): (i64, i64),
+) -> Result<usize, Stop> {
+    Ok(cx.tx.prepare_cached(ERASE_PERSONAL)?.execute((from, to, person.to_string(), email))?)
+}
+
+const ERASE_PERSONAL: &str = "DELETE FROM audit_personal WHERE seq > ?1 AND seq <= ?2
+    AND (json_extract(CAST(personal AS TEXT), '$.email') = ?4 OR seq IN (
+        SELECT seq FROM audit_events WHERE seq > ?1 AND seq <= ?2
+        AND (actor_id = ?3 OR resource_type = 'user' AND resource_id = ?3)))";
 const SELECT_HEAD: &str = "SELECT seq, chain FROM audit_events ORDER BY seq DESC LIMIT 1";
 const INSERT_EVENT: &str = "INSERT INTO audit_events
     (seq, id, at_ms, actor_id, action, resource_type, resource_id, outcome, leaf, chain)

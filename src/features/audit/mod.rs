@@ -17,5 +17,5 @@ mod queries;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use canonical::of_value as canonical_bytes;
-pub use commands::{Attempt, append};
+pub use commands::{Attempt, append, erase_personal, last_seq};
 pub use queries::verify_chain;

@@ -13,16 +13,50 @@ use crate::{
     web::Problem,
 };
 
-/// Hashes at the default cost (19 MiB, two passes, one lane). Blocks for some 20 ms.
-pub fn hash_password(password: &Secret<String>) -> Result<String, Fault> {
-    let (params, salt) = (Params::default(), Salt::generate());
-    let hash =
-        derive(params.clone(), password, salt.as_ref(), Params::DEFAULT_OUTPUT_LEN).and_then(|output| {
-            let params = ParamsString::try_from(&params).ok()?;
-            let (algorithm, version) = (Algorithm::Argon2id.ident(), Some(Version::V0x13.into()));
-            Some(PasswordHash { algorithm, version, params, salt: Some(salt), hash: Some(output) })
-        });
+/// What one hash costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashCost {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl HashCost {
+    /// 19 MiB, two passes, one lane: some 20 ms. The first choice of OWASP's cheat sheet on storing passwords.
+    pub const DEFAULT: Self = Self { memory_kib: 19_456, passes: 2, lanes: 1 };
+
+    fn params(self) -> Option<Params> {
+        Params::new(self.memory_kib, self.passes, self.lanes, None).ok()
+    }
+
+    /// Whether the argon2 standard knows such a cost.
+    pub fn is_sound(self) -> bool {
+        self.params().is_some()
+    }
+}
+
+/// Hashes at `cost`. Blocks for as long as that takes.
+pub fn hash_password(password: &Secret<String>, cost: HashCost) -> Result<String, Fault> {
+    let salt = Salt::generate();
+    let hash = cost.params().and_then(|params| {
+        let output = derive(params.clone(), password, salt.as_ref(), Params::DEFAULT_OUTPUT_LEN)?;
+        let params = ParamsString::try_from(&params).ok()?;
+        let (algorithm, version) = (Algorithm::Argon2id.ident(), Some(Version::V0x13.into()));
+        Some(PasswordHash { algorithm, version, params, salt: Some(salt), hash: Some(output) })
+    });
     hash.map(|hash| hash.to_string()).ok_or_else(|| Fault::found("a password could not be hashed"))
+}
+
+/// Whether a hash was made at less than `cost`.
+fn is_behind(hash: &str, cost: HashCost) -> bool {
+    let params = PasswordHash::new(hash).ok().and_then(|hash| Params::try_from(&hash.params).ok());
+    params.is_none_or(|params| {
+        let HashCost { memory_kib, passes, lanes } = cost;
+        params.m_cost() < memory_kib || params.t_cost() < passes || params.p_cost() < lanes
+    })
 }
 
 /// Checks a password against a hash; an unreadable hash matches nothing.
@@ -50,33 +84,59 @@ fn derive(params: Params, password: &Secret<String>, salt: &[u8], length: usize)
 /// The bounded pool.
 #[derive(Clone)]
 pub struct PasswordPool {
+    cost: HashCost,
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// A hash of a password that nobody has, at the present cost.
+    nobody: Arc<OnceLock<String>>,
 }
 
-/// Hashes at a time: each holds 19 MiB and a core.
-const RUNNING_MAX: usize = 2;
-/// Requests that may wait for their turn: about one second of work.
-const WAITING_MAX: usize = 64;
+/// Requests that may wait for their turn, for each hash that may run: about one second of work.
+const WAITING_MAX: usize = 32;
 
 impl Default for PasswordPool {
     fn default() -> Self {
-        let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { running: semaphore(RUNNING_MAX), waiting: semaphore(WAITING_MAX + RUNNING_MAX) }
+        Self::new(HashCost::DEFAULT)
     }
 }
 
 impl PasswordPool {
+    /// A pool that hashes at `cost`, as many at a time as there are cores: each holds its memory and a core.
+    pub fn new(cost: HashCost) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self {
+            cost,
+            running: semaphore(cores),
+            waiting: semaphore(cores * (1 + WAITING_MAX)),
+            nobody: Arc::default(),
+        }
+    }
+
+    /// What a hash costs.
+    pub fn cost(&self) -> HashCost {
+        self.cost
+    }
+
+    /// Whether a hash that just matched should be made anew, at the present cost.
+    pub fn is_behind(&self, hash: &str) -> bool {
+        is_behind(hash, self.cost)
+    }
+
     /// Hashes a new password.
     pub async fn hash(&self, password: Secret<String>) -> Result<String, Problem> {
-        self.run(move || hash_password(&password)).await?.map_err(Problem::from)
+        let cost = self.cost;
+        self.run(move || hash_password(&password, cost)).await?.map_err(Problem::from)
     }
 
     /// Checks a password; without a hash it does the same work against one that matches nothing.
     pub async fn verify(&self, password: Secret<String>, hash: Option<String>) -> Result<bool, Problem> {
+        let (nobody, cost) = (Arc::clone(&self.nobody), self.cost);
         self.run(move || {
+            let drawn = || hash_password(&Secret::new(uuid::Uuid::new_v4().to_string()), cost);
+            let nobody = || nobody.get_or_init(|| drawn().unwrap_or_default()).clone();
             let known = hash.is_some();
-            let matched = matches(&password, hash.as_deref().unwrap_or_else(|| nobody()));
+            let matched = matches(&password, &hash.unwrap_or_else(nobody));
             known && matched
         })
         .await
@@ -93,15 +153,6 @@ impl PasswordPool {
     }
 }
 
-/// A hash of a password that nobody has, at the present cost.
-fn nobody() -> &'static str {
-    static HASH: OnceLock<String> = OnceLock::new();
-    HASH.get_or_init(|| {
-        let password = Secret::new(uuid::Uuid::new_v4().to_string());
-        hash_password(&password).unwrap_or_default()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -111,7 +162,7 @@ mod tests {
     #[test]
     fn a_hash_matches_its_password_alone_and_reads_as_others_write_it() {
         let secret = |text: &str| Secret::new(text.to_owned());
-        let hash = hash_password(&secret("correct horse")).unwrap();
+        let hash = hash_password(&secret("correct horse"), HashCost::DEFAULT).unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert!(matches(&secret("correct horse"), &hash));
         assert!(!matches(&secret("correct horsf"), &hash));
@@ -126,5 +177,22 @@ mod tests {
         ] {
             assert!(!matches(&secret("password"), broken), "{broken}");
         }
+    }
+
+    #[test]
+    fn a_hash_is_behind_when_any_part_of_its_cost_is_and_is_made_at_the_cost_asked_for() {
+        let cheap = HashCost { memory_kib: 64, passes: 1, lanes: 1 };
+        let hash = hash_password(&Secret::new("correct horse".to_owned()), cheap).unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
+        assert!(!is_behind(&hash, cheap));
+        for dearer in [
+            HashCost { memory_kib: 65, ..cheap },
+            HashCost { passes: 2, ..cheap },
+            HashCost { memory_kib: 64, passes: 1, lanes: 2 },
+        ] {
+            assert!(is_behind(&hash, dearer), "{dearer:?}");
+        }
+        assert!(is_behind("nonsense", cheap));
+        assert!(!HashCost { memory_kib: 1, passes: 1, lanes: 1 }.is_sound());
     }
 }

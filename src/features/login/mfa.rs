@@ -1,20 +1,18 @@
 //! Logging in with a second factor, or with a passkey alone.
 
-use std::sync::Arc;
-
 use serde_json::json;
 use webauthn_rs::prelude::PublicKeyCredential;
 
-use super::OpenSession;
+use super::{Desk, OpenSession, model::Keys, throttle};
 use crate::{
     cluster::{Unanswered, View},
     features::{
         factors::{
-            self, AdmitToEnrolment, CODE_EXPECTED, Code, Demand, HANDLE_CHARS_MAX, Handle, Holder, Passkeys,
-            Proof, Purpose, Shown, http::shown_credential,
+            self, AdmitToEnrolment, CODE_EXPECTED, Code, Demand, HANDLE_CHARS_MAX, Handle, Holder, Proof,
+            Purpose, Shown, http::shown_credential,
         },
         identity::{self, User},
-        sessions::{NewSession, TOKEN_SECONDS, Tokens},
+        sessions::{NewSession, TOKEN_SECONDS},
     },
     kernel::{OrgId, Refusal, SessionId},
     web::{Cx, Fields, Method, Needs, Problem, Reply, Route, value},
@@ -26,9 +24,8 @@ const SESSION_MS: i64 = 12 * 3_600_000;
 /// The word for a password (RFC 8176).
 const PASSWORD: &str = "pwd";
 
-pub(super) fn routes(tokens: &Arc<Tokens>, passkeys: &Passkeys) -> Vec<Route> {
-    let (code_tokens, tokens) = (Arc::clone(tokens), Arc::clone(tokens));
-    let (begun, finished) = (passkeys.clone(), passkeys.clone());
+pub(super) fn routes(desk: &Desk) -> Vec<Route> {
+    let (coded, begun, finished) = (desk.clone(), desk.clone(), desk.clone());
     vec![
         Route::v2(
             Method::Post,
@@ -37,8 +34,8 @@ pub(super) fn routes(tokens: &Arc<Tokens>, passkeys: &Passkeys) -> Vec<Route> {
             "Log in with a second factor, after a password",
             Needs::Nobody,
             move |cx| {
-                let tokens = Arc::clone(&code_tokens);
-                Box::pin(async move { with_code(cx, &tokens).await })
+                let desk = coded.clone();
+                Box::pin(async move { with_code(cx, &desk).await })
             },
         )
         .and_v1("/auth/mfa")
@@ -50,8 +47,8 @@ pub(super) fn routes(tokens: &Arc<Tokens>, passkeys: &Passkeys) -> Vec<Route> {
             "Begin to log in with a passkey",
             Needs::Nobody,
             move |cx| {
-                let passkeys = begun.clone();
-                Box::pin(async move { begin(cx, &passkeys).await })
+                let desk = begun.clone();
+                Box::pin(async move { begin(cx, &desk).await })
             },
         )
         .takes(read_token),
@@ -62,8 +59,8 @@ pub(super) fn routes(tokens: &Arc<Tokens>, passkeys: &Passkeys) -> Vec<Route> {
             "Log in with the passkey that was shown",
             Needs::Nobody,
             move |cx| {
-                let (tokens, passkeys) = (Arc::clone(&tokens), finished.clone());
-                Box::pin(async move { finish(cx, &tokens, &passkeys).await })
+                let desk = finished.clone();
+                Box::pin(async move { finish(cx, &desk).await })
             },
         )
         .takes(read_passkey),
@@ -77,14 +74,17 @@ pub(super) struct Entry {
     /// The words for what the edge verified of itself.
     first: Vec<String>,
     proof: Option<Proof>,
+    /// What is forgiven when a session is opened.
+    keys: Keys,
 }
 
 /// Goes on from a password that was right.
 pub(super) async fn enter_with_password(
     cx: &Cx,
-    tokens: &Tokens,
+    desk: &Desk,
     organization: OrgId,
-    user: User,
+    user: &User,
+    keys: Keys,
     code: Option<Code>,
 ) -> Result<Reply, Problem> {
     let holder = Holder { organization, user: user.id, role: user.role };
@@ -96,7 +96,8 @@ pub(super) async fn enter_with_password(
         }
         _ => None,
     };
-    enter(cx, tokens, Entry { holder, user, first: vec![PASSWORD.to_owned()], proof }).await
+    let first = vec![PASSWORD.to_owned()];
+    enter(cx, desk, Entry { holder, user: user.clone(), first, proof, keys }).await
 }
 
 async fn demand(cx: &Cx, holder: &Holder) -> Result<Demand, Problem> {
@@ -109,15 +110,15 @@ async fn demand(cx: &Cx, holder: &Holder) -> Result<Demand, Problem> {
 }
 
 /// Opens a session, or says what is missing. Apply decides; the edge looks first, to spare the log what it would refuse.
-async fn enter(cx: &Cx, tokens: &Tokens, entry: Entry) -> Result<Reply, Problem> {
-    let Entry { holder, user, first, proof } = entry;
+async fn enter(cx: &Cx, desk: &Desk, entry: Entry) -> Result<Reply, Problem> {
+    let Entry { holder, user, first, proof, keys } = entry;
     let demand = demand(cx, &holder).await?;
     if proof.is_none() && !demand.methods.is_empty() {
         return Err(factors::ask(cx, holder, &first, &demand.methods)?);
     }
     let session =
         NewSession { id: SessionId(cx.mint_id()), user: user.id, lasts_ms: SESSION_MS, amr: first.clone() };
-    let command = OpenSession { session, proof };
+    let command = OpenSession { session, keys, proof };
     let opened = cx.cluster.propose(&cx.ticket.by(holder.actor()), holder.organization, &command).await;
     let answer = match opened {
         Ok(answer) => answer,
@@ -129,7 +130,10 @@ async fn enter(cx: &Cx, tokens: &Tokens, entry: Entry) -> Result<Reply, Problem>
         }
         Err(other) => return Err(other.into()),
     };
-    let token = tokens.issue(holder.organization, user.id, answer.reply, cx.now)?;
+    if user.break_glass {
+        tracing::warn!(organization.id = %holder.organization, user.id = %user.id, "a break-glass administrator has logged in");
+    }
+    let token = desk.tokens.issue(holder.organization, user.id, answer.reply, cx.now)?;
     let tokens = json!({ "access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "Bearer" });
     let mut body = json!({ "user": user.view(), "tokens": cx.version.view(tokens) });
     if let (Some(due), Some(body)) = (demand.due, body.as_object_mut()) {
@@ -174,7 +178,7 @@ fn read_code(fields: &mut Fields) -> Option<Asked> {
     Some(Asked { token: token?, code: code.or(recovery) })
 }
 
-async fn with_code(cx: Cx, tokens: &Tokens) -> Result<Reply, Problem> {
+async fn with_code(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
     let mut fields = cx.fields()?;
     let asked = read_code(&mut fields);
     fields.finish()?;
@@ -187,7 +191,8 @@ async fn with_code(cx: Cx, tokens: &Tokens) -> Result<Reply, Problem> {
         _ => return Err(Problem::field("/code", "is required")),
     };
     let proof = Some(Proof { shown, spends: vec![handle.spend()] });
-    enter(&cx, tokens, Entry { holder, user, first: handle.amr, proof }).await
+    let keys = throttle::keys(&cx, holder.organization, &user.email);
+    enter(&cx, desk, Entry { holder, user, first: handle.amr, proof, keys }).await
 }
 
 /// Whoever holds a handle, as it is now.
@@ -199,7 +204,7 @@ async fn known(cx: &Cx, holder: Option<Holder>) -> Result<(Holder, User), Proble
         .read(&View::Session(None), holder.organization, move |tx| identity::by_id(tx, id))
         .await?
         .flatten()
-        .filter(|user| user.is_active)
+        .filter(User::is_active)
         .ok_or_else(Problem::unauthenticated)?;
     Ok((Holder { role: user.role, ..holder }, user))
 }
@@ -208,7 +213,7 @@ fn read_token(fields: &mut Fields) -> Option<String> {
     fields.optional("mfa_token", value::text(HANDLE_CHARS_MAX))
 }
 
-async fn begin(cx: Cx, passkeys: &Passkeys) -> Result<Reply, Problem> {
+async fn begin(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
     let mut fields = cx.fields()?;
     let token = read_token(&mut fields);
     fields.finish()?;
@@ -216,7 +221,7 @@ async fn begin(cx: Cx, passkeys: &Passkeys) -> Result<Reply, Problem> {
         Some(token) => Handle::open(&cx, &token, &[Purpose::Login])?.holder,
         None => None,
     };
-    Ok(Reply::ok(factors::begin(&cx, passkeys, holder).await?))
+    Ok(Reply::ok(factors::begin(&cx, &desk.passkeys, holder).await?))
 }
 
 /// What a client says with a passkey.
@@ -233,18 +238,19 @@ fn read_passkey(fields: &mut Fields) -> Option<Finished> {
     Some(Finished { ceremony: ceremony?, credential: credential?, token })
 }
 
-async fn finish(cx: Cx, tokens: &Tokens, passkeys: &Passkeys) -> Result<Reply, Problem> {
+async fn finish(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
     let mut fields = cx.fields()?;
     let finished = read_passkey(&mut fields);
     fields.finish()?;
     let Finished { ceremony, credential, token } = finished.ok_or_else(Problem::unauthenticated)?;
     let handle = token.map(|token| Handle::open(&cx, &token, &[Purpose::Login])).transpose()?;
     let expected = handle.as_ref().and_then(|handle| handle.holder);
-    let (holder, proof) = factors::verify(&cx, passkeys, &ceremony, &credential, expected).await?;
+    let (holder, proof) = factors::verify(&cx, &desk.passkeys, &ceremony, &credential, expected).await?;
     let (holder, user) = known(&cx, Some(holder)).await?;
     let (first, proof) = match handle {
         Some(handle) => (handle.amr.clone(), factors::with_handle(proof, handle.spend())),
         None => (Vec::new(), proof),
     };
-    enter(&cx, tokens, Entry { holder, user, first, proof: Some(proof) }).await
+    let keys = throttle::keys(&cx, holder.organization, &user.email);
+    enter(&cx, desk, Entry { holder, user, first, proof: Some(proof), keys }).await
 }

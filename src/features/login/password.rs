@@ -1,72 +1,145 @@
 //! Logging in with a password.
 
-use super::{RefuseLogin, mfa::enter_with_password};
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{
+    DemandPassword, RefuseLogin,
+    mfa::enter_with_password,
+    model::Keys,
+    queries,
+    throttle::{self, Throttle},
+};
 use crate::{
     cluster::{Unanswered, View},
     features::{
         access,
-        factors::Code,
-        identity::{self, PasswordPool},
+        factors::{Code, Passkeys},
+        identity::{self, Link, Login, PasswordPool, Rehash, User},
         sessions::Tokens,
     },
-    kernel::{OrgId, Refusal, Secret},
+    kernel::{Actor, OrgId, Refusal, Secret},
     web::{Cx, Problem, Reply},
 };
 
+/// How long somebody may take to choose the new password that is demanded.
+const DEMAND_MS: i64 = 15 * 60_000;
+
 /// What a client says to log in.
 pub(super) struct Asked {
-    pub(super) email: String,
+    /// The e-mail address, or the username.
+    pub(super) name: String,
     pub(super) password: Secret<String>,
     pub(super) organization: Option<String>,
     /// A second factor, by who knows that it will be asked for.
     pub(super) code: Option<Code>,
 }
 
-/// Logs in, or answers the same 401 for unknown and wrong after the same work.
-pub(super) async fn log_in(
-    cx: &Cx,
-    pool: &PasswordPool,
-    tokens: &Tokens,
-    asked: Asked,
-) -> Result<Reply, Problem> {
-    let organization = find_organization(cx, &asked).await?;
-    let email = asked.email.clone();
-    let found = match organization {
-        Some(organization) => cx
-            .cluster
-            .read(&View::Session(None), organization, move |tx| identity::by_email(tx, &email))
-            .await?
-            .flatten(),
-        None => None,
-    };
-    let active = found.filter(|login| login.user.is_active);
-    let hash = active.as_ref().and_then(|login| login.password_hash.clone());
-    let proven = pool.verify(asked.password, hash).await?;
-    match (active, organization) {
-        (Some(login), Some(organization)) if proven => {
-            enter_with_password(cx, tokens, organization, login.user, asked.code).await
-        }
-        _ => refuse(cx, organization.unwrap_or(OrgId::SYSTEM), asked.email).await,
+/// What logging in needs of its node. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    /// Where passwords are hashed.
+    pub pool: PasswordPool,
+    /// How tokens are signed.
+    pub tokens: Arc<Tokens>,
+    /// How guesses are slowed down.
+    pub throttle: Throttle,
+    /// Which name server is asked for challenges; the system's own when none is named.
+    pub dns_server: Option<SocketAddr>,
+    /// The site that passkeys belong to.
+    pub passkeys: Passkeys,
+}
+
+impl Desk {
+    /// A node's desk.
+    pub fn new(
+        tokens: Tokens,
+        pool: PasswordPool,
+        dns_server: Option<SocketAddr>,
+        passkeys: Passkeys,
+    ) -> Self {
+        Self { pool, tokens: Arc::new(tokens), throttle: Throttle::default(), dns_server, passkeys }
     }
 }
 
-/// By slug or id; else by the e-mail's domain.
+/// Logs in, or answers the same 401 for unknown and wrong after the same work.
+pub(super) async fn log_in(cx: &Cx, desk: &Desk, asked: Asked) -> Result<Reply, Problem> {
+    let organization = find_organization(cx, &asked).await?;
+    // Without an organization everything is done as with one, in the installation's own file.
+    let file = organization.unwrap_or(OrgId::SYSTEM);
+    let keys = throttle::keys(cx, file, &asked.name);
+    let _place = desk.throttle.pass(cx, file, &keys).await?;
+    let name = asked.name.clone();
+    let found = cx.cluster.read(&View::Session(None), file, move |tx| identity::by_login(tx, &name)).await?;
+    let active = found.flatten().filter(|login| organization.is_some() && login.user.is_active());
+    let hash = active.as_ref().and_then(|login| login.password_hash.clone());
+    let rehashed = asked.password.reveal().clone();
+    let rehashed = Secret::new(rehashed);
+    let proven = desk.pool.verify(asked.password, hash).await?;
+    let Some(login) = active.filter(|_| proven) else {
+        return refuse(cx, file, asked.name, keys).await;
+    };
+    if login.user.must_change_password {
+        return demand(cx, file, &login.user).await;
+    }
+    let entered = enter_with_password(cx, desk, file, &login.user, keys, asked.code).await;
+    raise_cost(cx, desk, file, login, rehashed).await;
+    entered
+}
+
+/// By slug or id; else by the e-mail's domain, once somebody has shown that it is the organization's.
 async fn find_organization(cx: &Cx, asked: &Asked) -> Result<Option<OrgId>, Problem> {
-    let domain = asked.email.rsplit_once('@').map(|(_, domain)| domain.to_owned()).unwrap_or_default();
+    let domain = asked.name.rsplit_once('@').map(|(_, domain)| domain.to_owned()).unwrap_or_default();
     let name = asked.organization.clone();
     let found = cx
         .cluster
         .read(&View::Session(None), OrgId::SYSTEM, move |tx| match name {
             Some(name) => access::organization_named(tx, &name),
-            None => access::organization_of_domain(tx, &domain),
+            None => queries::organization_of_domain(tx, &domain),
         })
         .await?;
+    // The registry may know an organization whose file has not arrived here: that is for the read to find out.
     Ok(found.flatten())
 }
 
-async fn refuse(cx: &Cx, organization: OrgId, email: String) -> Result<Reply, Problem> {
+fn actor(organization: OrgId, user: &User) -> Actor {
+    if organization.is_system() {
+        Actor::Platform { user: user.id, session: None }
+    } else {
+        Actor::User { organization, user: user.id, role: user.role, session: None }
+    }
+}
+
+/// The right password, and a new one must be chosen: instead of a session there is a link to do so.
+async fn demand(cx: &Cx, organization: OrgId, user: &User) -> Result<Reply, Problem> {
+    let link = Link::new(organization, cx.cluster.store().keyring().draw()?);
+    let command = DemandPassword { user: user.id, digest: link.digest(), lasts_ms: DEMAND_MS };
+    let ticket = cx.ticket.step("demand").by(actor(organization, user));
+    let answer = cx.cluster.propose(&ticket, organization, &command).await?;
+    let token = (!answer.replayed).then(|| link.text().reveal().clone());
+    let detail =
+        "choose a new password with this token (POST /api/v2/auth/password/reset), then log in with it";
+    Err(Problem::new(403, "password_change_required", "A new password must be chosen", detail)
+        .with(&cx.version.key("password_token"), token)
+        .with(&cx.version.key("expires_at"), answer.reply.to_string()))
+}
+
+/// The password was right and its hash is cheaper than it should be: it is made anew. Nobody waits for that to be
+/// known, and the next login tries again if it is not.
+async fn raise_cost(cx: &Cx, desk: &Desk, organization: OrgId, login: Login, password: Secret<String>) {
+    let Some(old_hash) = login.password_hash.filter(|hash| desk.pool.is_behind(hash)) else { return };
+    let Ok(new_hash) = desk.pool.hash(password).await else { return };
+    let command = Rehash { id: login.user.id, old_hash, new_hash };
+    let ticket = cx.ticket.step("rehash").by(Actor::System);
+    match cx.cluster.propose(&ticket, organization, &command).await {
+        Ok(_) => tracing::info!(user.id = %command.id, "a password was hashed anew, at the present cost"),
+        Err(reason) => tracing::debug!(?reason, "a password is hashed anew at its next login"),
+    }
+}
+
+async fn refuse(cx: &Cx, organization: OrgId, email: String, keys: Keys) -> Result<Reply, Problem> {
     // The event stands in the organization's trail, or in the installation's when there is none.
-    let recorded = cx.cluster.propose(&cx.ticket.step("refused"), organization, &RefuseLogin { email }).await;
+    let command = RefuseLogin { email, keys };
+    let recorded = cx.cluster.propose(&cx.ticket.step("refused"), organization, &command).await;
     match recorded {
         Ok(_) | Err(Unanswered::Refused { .. }) => Err(Refusal::Unauthenticated.into()),
         Err(other) => Err(other.into()),

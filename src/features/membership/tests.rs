@@ -104,6 +104,7 @@ fn bootstrap() -> Bootstrap {
     let admin = NewUser {
         id: ADMIN,
         email: "admin@localhost".to_owned(),
+        username: None,
         first_name: String::new(),
         last_name: String::new(),
         role: Role::PlatformAdmin,

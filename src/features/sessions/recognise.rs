@@ -54,7 +54,7 @@ impl Recogniser {
         }
         let claims = self.tokens.verify(token).ok_or_else(Problem::unauthenticated)?;
         let epoch = self.cluster.store().epoch(claims.org);
-        let caller = self.look_up(&claims, now).await?.ok_or_else(Problem::unauthenticated)?;
+        let caller = self.look_up(&claims, epoch, now).await?.ok_or_else(Problem::unauthenticated)?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN_MAX {
             known.retain(|_, entry| self.holds(entry, now));
@@ -77,8 +77,9 @@ impl Recogniser {
 
     /// The user's row decides whether it may come in, and as what. The session may have been opened on
     /// another node a moment ago: what is not here yet is waited for once.
-    async fn look_up(&self, claims: &Claims, now: Millis) -> Result<Option<Caller>, Problem> {
-        if let Some(caller) = self.read(claims, View::Local, now).await? {
+    async fn look_up(&self, claims: &Claims, epoch: Epoch, now: Millis) -> Result<Option<Caller>, Problem> {
+        let here = epoch.entry().map_or(View::Local, |entry| View::Session(Some(entry)));
+        if let Some(caller) = self.read(claims, here, now).await? {
             return Ok(Some(caller));
         }
         self.read(claims, View::Strong, now).await

@@ -100,6 +100,18 @@ pub const KEYS: &[Key] = &[
     key("scrub_kib_per_s", "a number from 64 to 16777216", |config, text| {
         put(&mut config.scrub.bytes_per_s, number(text, 64, 16_777_216)? << 10)
     }),
+    key("password_memory_kib", "a number from 8 to 1048576", |config, text| {
+        put(&mut config.password_cost.memory_kib, u32::try_from(number(text, 8, 1 << 20)?).ok()?)
+    }),
+    key("password_passes", "a number from 1 to 100", |config, text| {
+        put(&mut config.password_cost.passes, u32::try_from(number(text, 1, 100)?).ok()?)
+    }),
+    key("password_lanes", "a number from 1 to 16", |config, text| {
+        put(&mut config.password_cost.lanes, u32::try_from(number(text, 1, 16)?).ok()?)
+    }),
+    key("dns_server", "an IP address and port such as 10.0.0.53:53", |config, text| {
+        put(&mut config.dns_server, Some(text.parse().ok()?))
+    }),
     key("apply_workers", "a number from 1 to 64", |config, text| {
         put(&mut config.apply_workers, usize::try_from(number(text, 1, 64)?).ok()?)
     }),

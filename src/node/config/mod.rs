@@ -12,7 +12,7 @@ use std::{
 pub use keys::{KEYS, Key};
 
 use super::{Failure, Seal};
-use crate::app::ScrubPace;
+use crate::{app::ScrubPace, features::identity::HashCost};
 
 /// How a node runs. What each key means is in [`KEYS`], and in `packaging/threatflow.toml`.
 #[derive(Clone)]
@@ -70,6 +70,10 @@ pub struct NodeConfig {
     pub apply_workers: usize,
     /// How files are read through to find damage.
     pub scrub: ScrubPace,
+    /// What the hash of a password costs.
+    pub password_cost: HashCost,
+    /// Which name server is asked for domains' challenges; the system's own when absent.
+    pub dns_server: Option<SocketAddr>,
 }
 
 /// How lines of the log look.
@@ -110,6 +114,8 @@ impl Default for NodeConfig {
             log_keep_entries: 20_000,
             apply_workers: cores(),
             scrub: ScrubPace { cycle: Duration::from_hours(24), bytes_per_s: 8 << 20 },
+            password_cost: HashCost::DEFAULT,
+            dns_server: None,
         }
     }
 }
@@ -182,6 +188,9 @@ impl NodeConfig {
 
     /// What no single key can know.
     fn contradiction(&self) -> Option<String> {
+        if !self.password_cost.is_sound() {
+            return Some("password_memory_kib must be at least eight times password_lanes".to_owned());
+        }
         if self.peer_listen.ip().is_unspecified() && self.peer_advertise.is_none() {
             let listen = self.peer_listen;
             return Some(format!(

@@ -36,12 +36,8 @@ fn a_code_that_three_nodes_see_at_once_lets_one_in() {
     }
 }
 
-#[test]
-fn a_passkey_is_made_and_shown_over_any_nodes_and_a_copy_of_it_is_noticed() {
-    let demo = demo();
-    let org = create_organization(&demo.platform(), "acme", "enterprise", None);
-    let at = |node: usize| org.admin.at(&demo.urls[node]);
-    let mut device = Authenticator::new(SITE);
+/// Makes a passkey, from node 0 to node 1; neither on a page of another site nor twice.
+fn make(at: &impl Fn(usize) -> Caller, device: &mut Authenticator) -> Value {
     let begun = at(0).post(&format!("{FACTORS}/passkeys/begin"), &json!({}));
     assert_eq!(begun.status, 200, "{}", begun.body);
     assert_eq!(begun.json["options"]["publicKey"]["rp"]["id"], "intel.localhost");
@@ -59,6 +55,16 @@ fn a_passkey_is_made_and_shown_over_any_nodes_and_a_copy_of_it_is_noticed() {
     assert_eq!(enrolled.status, 201, "{}", enrolled.body);
     let again = at(2).post(&format!("{FACTORS}/passkeys/finish"), &made);
     assert_eq!((again.status, &again.json["reason"]), (401, &json!("used")), "{}", again.body);
+    made
+}
+
+#[test]
+fn a_passkey_is_made_and_shown_over_any_nodes_and_a_copy_of_it_is_noticed() {
+    let demo = demo();
+    let org = create_organization(&demo.platform(), "acme", "enterprise", None);
+    let at = |node: usize| org.admin.at(&demo.urls[node]);
+    let mut device = Authenticator::new(SITE);
+    let made = make(&at, &mut device);
     // A second one is told which there is.
     let second = at(2).post(&format!("{FACTORS}/passkeys/begin"), &json!({}));
     assert_eq!(second.json["options"]["publicKey"]["excludeCredentials"][0]["id"], made["credential"]["id"]);

@@ -25,8 +25,15 @@ const START_MS: i64 = 1_795_392_000_000;
 const BEGIN_MS: i64 = START_MS + 3_600_000;
 
 /// Kinds that belong in the system file.
-const OF_SYSTEM: &[&str] =
-    &["organizations.register", "organizations.project", "organizations.erase", "membership.", "keys."];
+const OF_SYSTEM: &[&str] = &[
+    "organizations.register",
+    "organizations.project",
+    "organizations.erase",
+    "membership.",
+    "keys.",
+    "login.project_domain",
+    "login.unproject_domain",
+];
 
 pub(super) struct World {
     _folder: TempDir,

@@ -28,7 +28,7 @@ pub struct RenameFactor {
 
 impl Command for RenameFactor {
     const KIND: Kind = Kind::new("factors.rename", 1);
-    const NEEDS: Permission = Permission::Anyone;
+    const NEEDS: Permission = Permission::OwnAccount;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
@@ -56,7 +56,7 @@ pub struct RemoveFactor {
 
 impl Command for RemoveFactor {
     const KIND: Kind = Kind::new("factors.remove", 1);
-    const NEEDS: Permission = Permission::Anyone;
+    const NEEDS: Permission = Permission::OwnAccount;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
@@ -90,7 +90,7 @@ pub struct RenewRecoveryCodes {
 
 impl Command for RenewRecoveryCodes {
     const KIND: Kind = Kind::new("factors.renew_recovery_codes", 1);
-    const NEEDS: Permission = Permission::Anyone;
+    const NEEDS: Permission = Permission::OwnAccount;
     /// How many of those before were left.
     type Reply = i64;
 

@@ -41,7 +41,7 @@ pub struct Waiting {
 
 impl Command for BeginTotp {
     const KIND: Kind = Kind::new("factors.begin_totp", 1);
-    const NEEDS: Permission = Permission::Anyone;
+    const NEEDS: Permission = Permission::OwnAccount;
     type Reply = Waiting;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Waiting, Stop> {
@@ -82,7 +82,7 @@ pub struct Enrolled {
 
 impl Command for ConfirmTotp {
     const KIND: Kind = Kind::new("factors.confirm_totp", 1);
-    const NEEDS: Permission = Permission::Anyone;
+    const NEEDS: Permission = Permission::OwnAccount;
     type Reply = Enrolled;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Enrolled, Stop> {
@@ -132,7 +132,7 @@ pub struct AddPasskey {
 
 impl Command for AddPasskey {
     const KIND: Kind = Kind::new("factors.add_passkey", 1);
-    const NEEDS: Permission = Permission::Anyone;
+    const NEEDS: Permission = Permission::OwnAccount;
     type Reply = Enrolled;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Enrolled, Stop> {

@@ -59,7 +59,7 @@ pub struct StepUp {
 
 impl Command for StepUp {
     const KIND: Kind = Kind::new("factors.step_up", 1);
-    const NEEDS: Permission = Permission::Anyone;
+    const NEEDS: Permission = Permission::OwnAccount;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {

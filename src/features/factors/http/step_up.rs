@@ -105,12 +105,11 @@ async fn check_password(
     let user = holder.user;
     let hash = cx
         .cluster
-        .read(&View::Session(None), holder.organization, move |tx| {
-            let Some(user) = identity::by_id(tx, user)? else { return Ok(None) };
-            Ok(identity::by_email(tx, &user.email)?.and_then(|login| login.password_hash))
-        })
-        .await?;
-    if pool.verify(password, hash.flatten()).await? {
+        .read(&View::Session(None), holder.organization, move |tx| identity::by_user(tx, user))
+        .await?
+        .flatten()
+        .and_then(|login| login.password_hash);
+    if pool.verify(password, hash).await? {
         return Ok(true);
     }
     Err(codes::refuse(cx, holder, Factor::Password).await)

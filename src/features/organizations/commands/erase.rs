@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     cluster::{Apply, Command, Kind},
-    features::organizations::queries,
+    features::{login, organizations::queries},
     kernel::{Actor, OrgId, OutboxId, Permission, Refusal},
     store::Stop,
 };
@@ -41,6 +41,7 @@ impl Command for Erase {
         }
 
         queries::erase_registered(cx.tx, self.id, cx.at)?;
+        login::forget_domains(cx, self.id)?;
 
         cx.note("organization", self.id, json!({ "erased": true }));
         let parent = above.get(1).copied();

@@ -8,6 +8,7 @@ use crate::{
     cluster::{Apply, Command, Kind},
     features::{
         identity::NewUser,
+        login,
         organizations::{model::NewOrganization, queries},
     },
     kernel::{Actor, OrgId, OutboxId, Permission, Refusal},
@@ -65,6 +66,10 @@ impl Command for Register {
         }
 
         queries::insert_registered(cx.tx, &new, depth, cx.at)?;
+        // Whoever operates the installation vouches for the domain; an administrator above does not.
+        if matches!(cx.actor, Actor::Platform { .. }) {
+            login::attest(cx, new.id, &new.domain.to_string(), login::Method::Operator)?;
+        }
         let change = json!({ "slug": new.slug, "plan": new.plan, "parent": new.parent });
         cx.note("organization", new.id, change);
         let tell = |parent| cx.send(parent, None, Actor::System, &Adopt { id: new.id });

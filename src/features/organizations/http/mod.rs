@@ -95,7 +95,10 @@ async fn create(cx: Cx, pool: &PasswordPool) -> Result<Reply, Problem> {
     let needs = if place.is_system() { Permission::RegistryManage } else { Permission::OrganizationChild };
     cx.place_of(&place.to_string(), needs).await.map_err(|problem| hide_registry(&cx, place, problem))?;
     let admin = match asked.admin {
-        Some((user, password)) => Some(with_hash(pool, user, password).await?),
+        Some((user, password)) => {
+            let known = OrgId::SYSTEM;
+            Some(with_hash(&cx, known, pool, user, password, "/admin/password").await?)
+        }
         None => None,
     };
     let parent = asked.organization.parent;

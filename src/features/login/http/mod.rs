@@ -1,0 +1,54 @@
+//! Routes: logging in, recovery, domains.
+
+mod domains;
+
+use super::{
+    mfa,
+    password::{Asked, Desk, log_in},
+    recover,
+};
+use crate::{
+    features::factors::{CODE_EXPECTED, Code},
+    kernel::Secret,
+    web::{Cx, Fields, Method, Needs, Problem, Reply, Route, value},
+};
+
+/// Routes of the slice.
+pub fn routes(desk: &Desk) -> Vec<Route> {
+    let factors = mfa::routes(desk);
+    let (desk, dns_server) = (desk.clone(), desk.dns_server);
+    let own = vec![
+        Route::v2(Method::Post, "/auth/login", "logIn", "Log in with a password", Needs::Nobody, move |cx| {
+            let desk = desk.clone();
+            Box::pin(async move { login(cx, &desk).await })
+        })
+        .and_v1("/auth/login")
+        .takes(read_login),
+        Route::v2(
+            Method::Post,
+            "/cluster/recovery",
+            "recover",
+            "Have an administrator choose a new password, by whoever holds this cluster's keyring",
+            Needs::Nobody,
+            |cx| Box::pin(recover::recover(cx)),
+        )
+        .takes(recover::read),
+    ];
+    [own, factors, domains::routes(dns_server)].concat()
+}
+
+async fn login(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
+    let mut fields = cx.fields()?;
+    let asked = read_login(&mut fields);
+    fields.finish()?;
+    log_in(&cx, desk, asked.ok_or_else(Problem::unauthenticated)?).await
+}
+
+fn read_login(fields: &mut Fields) -> Option<Asked> {
+    // The field is called what v1 calls it; a username is taken too.
+    let name = fields.required("email", value::text(254)).map(|name| name.to_lowercase());
+    let password = fields.required("password", value::text(1024));
+    let organization = fields.optional("organization", value::text(253));
+    let code = fields.optional("mfa_code", value::parsed::<Code>(CODE_EXPECTED));
+    Some(Asked { name: name?, password: Secret::new(password?), organization, code })
+}

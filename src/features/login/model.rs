@@ -1,0 +1,140 @@
+//! How failures slow logging in down, and what a domain's name server is to say: pure rules.
+//!
+//! Three counts: of one source at one account, of one source at whatever account, of one account from whatever source.
+//! Each allows some failures and then doubles a delay up to its longest. None locks: after its delay, one more try is
+//! free.
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{DAY_MS, Millis};
+
+/// What failures are counted for, as keyed digests: neither addresses nor e-mails lie in the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// One source at one account.
+    pub pair: String,
+    /// One source.
+    pub source: String,
+    /// One account.
+    pub account: String,
+}
+
+/// One of the three counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Of one source at one account.
+    Pair,
+    /// Of one source.
+    Source,
+    /// Of one account.
+    Account,
+}
+
+/// How often something failed, and when last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// How often.
+    pub count: u32,
+    /// When last.
+    pub last: Millis,
+    /// When this source last logged in to this account.
+    pub trusted: Option<Millis>,
+}
+
+const SECOND_MS: i64 = 1_000;
+const MINUTE_MS: i64 = 60 * SECOND_MS;
+/// A source that logged in to an account is known to it for as long.
+const TRUSTED_MS: i64 = 90 * DAY_MS;
+/// Failures are forgotten when there was none for as long.
+pub const FORGOTTEN_MS: i64 = DAY_MS;
+
+impl Count {
+    /// Failures without a delay, and the longest delay.
+    fn rule(self) -> (u32, i64) {
+        match self {
+            Self::Pair => (5, 15 * MINUTE_MS),
+            Self::Source => (30, 15 * MINUTE_MS),
+            Self::Account => (100, 30 * SECOND_MS),
+        }
+    }
+
+    /// How long to wait after the last of so many failures.
+    pub fn delay_ms(self, failures: u32) -> i64 {
+        let (free, longest) = self.rule();
+        match failures.checked_sub(free) {
+            None => 0,
+            Some(beyond) => SECOND_MS.checked_shl(beyond.min(20)).unwrap_or(longest).min(longest),
+        }
+    }
+}
+
+impl Failures {
+    /// The same after one more failure.
+    #[must_use]
+    pub fn and_one(self, at: Millis) -> Self {
+        let kept = if at.0 - self.last.0 > FORGOTTEN_MS { 0 } else { self.count };
+        Self { count: kept.saturating_add(1), last: at, ..self }
+    }
+
+    fn wait_ms(self, count: Count, at: Millis) -> i64 {
+        if at.0 - self.last.0 > FORGOTTEN_MS {
+            return 0;
+        }
+        (self.last.0 + count.delay_ms(self.count) - at.0).max(0)
+    }
+}
+
+/// How long a login must wait, from the counts of its pair, its source and its account.
+pub fn wait_ms(pair: Failures, source: Failures, account: Failures, at: Millis) -> i64 {
+    let own = pair.wait_ms(Count::Pair, at).max(source.wait_ms(Count::Source, at));
+    let known = pair.trusted.is_some_and(|since| at.0 - since.0 <= TRUSTED_MS);
+    if known { own } else { own.max(account.wait_ms(Count::Account, at)) }
+}
+
+/// Where a domain's name server is to say the challenge.
+pub fn record_name(domain: &str) -> String {
+    format!("_threatflow.{domain}")
+}
+
+/// What it is to say there, in a TXT record.
+pub fn record_value(challenge: &str) -> String {
+    format!("threatflow-domain-verification={challenge}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Millis = Millis(1_000_000_000);
+
+    fn failed(count: u32) -> Failures {
+        Failures { count, last: AT, trusted: None }
+    }
+
+    #[test]
+    fn delays_begin_after_the_free_tries_and_double_up_to_the_longest() {
+        let delays: Vec<i64> = [0, 4, 5, 6, 7, 14, 15, 16, 1000].map(|n| Count::Pair.delay_ms(n)).to_vec();
+        assert_eq!(delays, [0, 0, 1_000, 2_000, 4_000, 512_000, 900_000, 900_000, 900_000]);
+        assert_eq!(Count::Account.delay_ms(u32::MAX), 30_000);
+    }
+
+    #[test]
+    fn a_stranger_slows_an_account_for_strangers_and_not_for_who_is_known_there() {
+        let known = Failures { trusted: Some(AT.plus(-DAY_MS)), ..Failures::default() };
+        let (quiet, hammered) = (Failures::default(), failed(500));
+        assert_eq!(wait_ms(known, quiet, hammered, AT), 0);
+        assert_eq!(wait_ms(quiet, quiet, hammered, AT), 30_000);
+        let forgotten = Failures { trusted: Some(AT.plus(-91 * DAY_MS)), ..Failures::default() };
+        assert_eq!(wait_ms(forgotten, quiet, hammered, AT), 30_000);
+        // Known or not, one's own failures count.
+        assert_eq!(wait_ms(Failures { trusted: known.trusted, ..failed(6) }, quiet, quiet, AT), 2_000);
+    }
+
+    #[test]
+    fn waiting_ends_and_failures_are_forgotten_after_a_day() {
+        assert_eq!(wait_ms(failed(6), Failures::default(), Failures::default(), AT.plus(1_500)), 500);
+        assert_eq!(wait_ms(failed(6), Failures::default(), Failures::default(), AT.plus(2_000)), 0);
+        assert_eq!(failed(6).and_one(AT.plus(FORGOTTEN_MS)).count, 7);
+        assert_eq!(failed(6).and_one(AT.plus(FORGOTTEN_MS + 1)).count, 1);
+    }
+}
