@@ -140,7 +140,8 @@ pub fn describe(refusal: &Refusal) -> Problem {
         | Refusal::MfaEnrolmentRequired
         | Refusal::ProofRefused { .. }
         | Refusal::TooManyAttempts { .. }
-        | Refusal::StepUpRequired { .. } => describe_proof(refusal),
+        | Refusal::StepUpRequired { .. }
+        | Refusal::LinkInvalid => describe_proof(refusal),
         Refusal::NameTaken | Refusal::LimitReached { .. } | Refusal::Escalation { .. } => {
             describe_rules(refusal)
         }
@@ -184,6 +185,12 @@ fn describe_proof(refusal: &Refusal) -> Problem {
                 .with("max_age_seconds", *max_age_seconds)
                 .with("methods", json!(methods))
         }
+        Refusal::LinkInvalid => Problem::new(
+            410,
+            "link_invalid",
+            "The link does not hold",
+            "it was used, has ended, or never was; ask an administrator for a new one",
+        ),
         other => describe_conflict(other),
     }
 }
@@ -228,12 +235,6 @@ fn describe_conflict(refusal: &Refusal) -> Problem {
                 .with("needed", *needed)
                 .with("level", *level)
         }
-        Refusal::LinkInvalid => Problem::new(
-            410,
-            "link_invalid",
-            "The link does not hold",
-            "it was used, has ended, or never was; ask an administrator for a new one",
-        ),
         Refusal::IdempotencyKeyReused => Problem::new(
             422,
             "idempotency_key_reused",
@@ -248,6 +249,7 @@ fn describe_conflict(refusal: &Refusal) -> Problem {
         | Refusal::ProofRefused { .. }
         | Refusal::TooManyAttempts { .. }
         | Refusal::StepUpRequired { .. }
+        | Refusal::LinkInvalid
         | Refusal::Invalid { .. }
         | Refusal::PermissionDenied { .. }
         | Refusal::AddressNotAllowed
