@@ -342,5 +342,5 @@ const PROFILE: &str = "INSERT INTO organizations_profile
     (one, id, slug, domain, plan, status, region, details, created_ms, updated_ms, version)
     VALUES (1, ?1, 'acme', 'acme.example', ?2, 'active', 'us-east-1', '{}', 0, 0, 1)";
 const ANALYST: &str = "INSERT INTO identity_users
-    (id, email, role, is_active, created_ms, updated_ms, version)
-    VALUES (?1, 'ann@acme.example', 'analyst', 1, 0, 0, 1)";
+    (id, email, role, state, created_ms, updated_ms, version)
+    VALUES (?1, 'ann@acme.example', 'analyst', 'active', 0, 0, 1)";

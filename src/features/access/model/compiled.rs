@@ -137,6 +137,17 @@ pub struct Compiled {
     allowances: Vec<Clause>,
     denials: Vec<Clause>,
     policies: Option<Bound>,
+    /// What the session that it acts in says; none when no rule asks, or it acts in none.
+    proven: Option<Proven>,
+}
+
+/// How the user of a session last proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// When.
+    pub at: Millis,
+    /// Whether with a second factor.
+    pub mfa: bool,
 }
 
 impl Compiled {
@@ -187,7 +198,7 @@ impl Compiled {
             clauses.iter().fold(PermissionSet::NONE, |all, clause| all.with(clause.permissions))
         };
         let (maybe, denied) = (union(&allowances), union(&denials));
-        Self { standing, who, floor, plain, maybe, denied, allowances, denials, policies: None }
+        Self { standing, who, floor, plain, maybe, denied, allowances, denials, policies: None, proven: None }
     }
 
     /// The same, held to the organization's policies as well.
@@ -195,6 +206,22 @@ impl Compiled {
     pub fn with_policies(mut self, policies: Option<Bound>) -> Self {
         self.policies = policies;
         self
+    }
+
+    /// The same, acting in a session whose user proved who it is so.
+    #[must_use]
+    pub fn in_session(mut self, proven: Option<Proven>) -> Self {
+        self.proven = proven;
+        self
+    }
+
+    /// What is known of a request, with what the session says where the request does not.
+    pub fn circumstances(&self, how: &Circumstances) -> Circumstances {
+        Circumstances {
+            mfa: how.mfa.or(self.proven.map(|proven| proven.mfa)),
+            authenticated: how.authenticated.or(self.proven.map(|proven| proven.at)),
+            ..*how
+        }
     }
 
     /// Where the actor stands.
@@ -228,6 +255,7 @@ impl Compiled {
         if !self.floor.holds(permission) {
             return self.outside(permission);
         }
+        let how = &self.circumstances(how);
         let mut uncertain = None;
         if self.denied.holds(permission) {
             for (number, clause) in about(&self.denials, permission) {

@@ -13,7 +13,7 @@ mod tests;
 mod window;
 
 pub use compiled::{
-    Clause, Compiled, Decision, Reason, Source, UNDENIABLE, Verdict, clause_view, condition_of,
+    Clause, Compiled, Decision, Proven, Reason, Source, UNDENIABLE, Verdict, clause_view, condition_of,
 };
 pub use condition::{Circumstances, Condition, DEPTH_MAX, Holder, PARTS_MAX, Truth, VALUES_MAX};
 pub use network::Network;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::{policies::policies, rows};
 use crate::{
-    features::access::model::{Bound, Compiled, Given, RoleRef, Standing, Subject},
+    features::access::model::{Bound, Compiled, Given, Proven, RoleRef, Standing, Subject},
     kernel::{Actor, Fault, Millis, OrgId, Permission, PermissionSet, Role, RoleId, SessionId, UserId},
 };
 
@@ -79,7 +79,7 @@ fn of_member(
         Some(Member { role, has_rules: true }) => {
             let given = given(tx, user, role)?;
             let rights = Compiled::member(user, role, &given);
-            rights.with_policies(bound(tx, user, role, &given)?)
+            rights.with_policies(bound(tx, user, role, &given)?).in_session(proven(tx, session)?)
         }
     })
 }
@@ -126,6 +126,14 @@ fn bound(tx: &Connection, user: UserId, role: Role, given: &Given) -> Result<Opt
     let custom = given.roles.iter().map(|(role, until)| (RoleRef::Custom(role.id), *until));
     let bound = Bound::new(policies, user, &given.groups, own.chain(inherited).chain(custom));
     bound.map(Some).ok_or_else(|| Fault::found("the schema of policies does not know its own types"))
+}
+
+/// How the user of a session last proved who it is.
+fn proven(tx: &Connection, session: Option<SessionId>) -> Result<Option<Proven>, Fault> {
+    let Some(session) = session else { return Ok(None) };
+    let read = |row: &rusqlite::Row<'_>| Ok((Millis(row.get(0)?), row.get::<_, String>(1)?));
+    let row = tx.prepare_cached(PROVEN)?.query_row([session.to_string()], read).optional()?;
+    Ok(row.map(|(at, amr)| Proven { at, mfa: amr.split(' ').any(|word| word == "mfa") }))
 }
 
 fn overseer(tx: &Connection, organization: OrgId, home: OrgId) -> Result<Standing, Fault> {
@@ -241,4 +249,5 @@ const MEMBER: &str = "SELECT role,
         OR EXISTS (SELECT 1 FROM access_policies)
     FROM identity_users WHERE id = ?1 AND state = 'active'
     AND (?2 IS NULL OR EXISTS (SELECT 1 FROM sessions_open WHERE id = ?2 AND user_id = ?1))";
+const PROVEN: &str = "SELECT auth_ms, amr FROM sessions_open WHERE id = ?1";
 const OVERSEEN: &str = "SELECT EXISTS (SELECT 1 FROM access_overseers WHERE organization = ?1)";

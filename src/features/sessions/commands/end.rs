@@ -68,7 +68,7 @@ pub struct EndUsers {
 
 impl Command for EndUsers {
     const KIND: Kind = Kind::new("sessions.end_users", 1);
-    const NEEDS: Permission = Permission::UserManage;
+    const NEEDS: Permission = Permission::SessionEnd;
     type Reply = usize;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<usize, Stop> {

@@ -22,7 +22,7 @@ pub struct SetPolicy {
 
 impl Command for SetPolicy {
     const KIND: Kind = Kind::new("sessions.set_policy", 1);
-    const NEEDS: Permission = Permission::OrganizationUpdate;
+    const NEEDS: Permission = Permission::SecurityManage;
     type Reply = i64;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<i64, Stop> {

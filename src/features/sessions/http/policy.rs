@@ -60,7 +60,7 @@ async fn show(cx: Cx) -> Result<Reply, Problem> {
 }
 
 async fn set(cx: Cx) -> Result<Reply, Problem> {
-    let organization = cx.place(Permission::OrganizationUpdate).await?;
+    let organization = cx.place(Permission::SecurityManage).await?;
     let mut fields = cx.fields()?;
     let policy = read(&mut fields);
     fields.finish()?;

@@ -86,7 +86,7 @@ async fn session_of(cx: &Cx, tokens: &Tokens, token: &str) -> Result<Option<(Org
 }
 
 async fn introspect(cx: Cx, tokens: Arc<Tokens>) -> Result<Reply, Problem> {
-    let home = cx.place_of("me", Permission::UserManage).await?;
+    let home = cx.place_of("me", Permission::TokenIntrospect).await?;
     let token = token(&cx)?;
     let active = match RefreshToken::parse(cx.cluster.store().keyring(), &token) {
         Some(refresh) => of_refresh(&cx, home, &refresh).await?,

@@ -44,7 +44,7 @@ fn user(cx: &Cx) -> Result<UserId, Problem> {
 }
 
 async fn list(cx: Cx) -> Result<Reply, Problem> {
-    let organization = cx.place(Permission::UserManage).await?;
+    let organization = cx.place(Permission::SessionRead).await?;
     let mut query = cx.query();
     let window = query.window();
     query.finish()?;
@@ -62,7 +62,7 @@ async fn list(cx: Cx) -> Result<Reply, Problem> {
 }
 
 async fn end_users(cx: Cx) -> Result<Reply, Problem> {
-    let organization = cx.place(Permission::UserManage).await?;
+    let organization = cx.place(Permission::SessionEnd).await?;
     cx.query().finish()?;
     let command = EndUsers { user: Some(user(&cx)?) };
     let answer = cx.cluster.propose(&cx.ticket, organization, &command).await?;
@@ -71,7 +71,7 @@ async fn end_users(cx: Cx) -> Result<Reply, Problem> {
 }
 
 async fn end_everybodys(cx: Cx) -> Result<Reply, Problem> {
-    let organization = cx.place(Permission::UserManage).await?;
+    let organization = cx.place(Permission::SessionEnd).await?;
     cx.query().finish()?;
     let answer = cx.cluster.propose(&cx.ticket, organization, &EndUsers { user: None }).await?;
     settled(&cx, &answer).await?;

@@ -64,6 +64,7 @@ pub fn filter(
     how: &Circumstances,
     first: usize,
 ) -> Filter {
+    let how = &rights.circumstances(how);
     let list = List { who: rights.holder(), columns, how };
     let about = |clauses: &[Clause]| {
         let about = clauses.iter().filter(|clause| clause.permissions.holds(permission));
