@@ -15,7 +15,7 @@ use crate::{
     cluster::{Envelope, Outcome},
     features::{
         access::model::{Condition, Policy, Subject, scope},
-        audit, intel,
+        audit, factors, intel,
         sessions::{self, model::KeyState, refresh::RefreshToken},
     },
     kernel::{Millis, PermissionSet, PolicyId, from_hex},
@@ -51,6 +51,13 @@ pub fn bundle(data: &[u8]) {
     for object in &bundle.objects {
         assert!(serde_json::from_str::<serde_json::Value>(object.body.get()).is_ok());
     }
+}
+
+/// What an authenticator makes: CBOR, and a key within.
+pub fn passkeys(data: &[u8]) {
+    static PASSKEYS: LazyLock<factors::Passkeys> =
+        LazyLock::new(|| factors::Passkeys::new("http://localhost"));
+    PASSKEYS.make_of(data);
 }
 
 /// The body and the query of every route.
@@ -123,6 +130,7 @@ fn every_seed_is_taken() {
         ("envelope", envelope),
         ("config", config),
         ("bundle", bundle),
+        ("passkeys", passkeys),
         ("fields", fields),
         ("canonical", canonical),
         ("access", access),

@@ -109,6 +109,61 @@ CREATE TABLE sessions_policy (
     version        INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE factors_totp (
+    id           TEXT PRIMARY KEY,
+    user_id      TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
+    name         TEXT NOT NULL,
+    sealed       BLOB NOT NULL,    -- the secret, sealed at the edge (docs/decisions/0021)
+    last_step    INTEGER NOT NULL, -- the newest time step whose code was used
+    confirmed_ms INTEGER,          -- none until its first code was shown: it does not count before
+    used_ms      INTEGER,
+    created_ms   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX factors_totp_by_user ON factors_totp (user_id);
+
+CREATE TABLE factors_passkeys (
+    id            TEXT PRIMARY KEY,
+    user_id       TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
+    name          TEXT NOT NULL,
+    credential_id TEXT NOT NULL UNIQUE, -- hexadecimal
+    credential    TEXT NOT NULL,        -- the public key and what belongs to it, as the edge's library writes it
+    counter       INTEGER NOT NULL,     -- signatures so far, as the authenticator counts; 0 when it does not
+    backed_up     INTEGER NOT NULL,
+    used_ms       INTEGER,
+    created_ms    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX factors_passkeys_by_user ON factors_passkeys (user_id);
+
+CREATE TABLE factors_recovery (
+    user_id TEXT NOT NULL REFERENCES identity_users (id) ON DELETE CASCADE,
+    digest  TEXT NOT NULL,  -- keyed digest of a code that was not used yet
+    PRIMARY KEY (user_id, digest)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE factors_users (
+    user_id      TEXT PRIMARY KEY REFERENCES identity_users (id) ON DELETE CASCADE,
+    due_ms       INTEGER,          -- until when it may log in without the factor that is asked of it
+    attempts     INTEGER NOT NULL, -- to show a second factor, since the last that held
+    attempted_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Handles that were used: each is good once.
+CREATE TABLE factors_spent (
+    id       TEXT PRIMARY KEY,
+    until_ms INTEGER NOT NULL  -- when the handle would have ended; the row is of no use after
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX factors_spent_by_end ON factors_spent (until_ms);
+
+CREATE TABLE factors_policy (
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    policy     TEXT NOT NULL,  -- JSON
+    updated_ms INTEGER NOT NULL,
+    version    INTEGER NOT NULL
+) STRICT;
+
 -- How often logins failed. Keys are digests under the cluster's key: of a source at an account, a source, an account.
 CREATE TABLE login_failures (
     key        TEXT PRIMARY KEY,

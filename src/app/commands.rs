@@ -4,7 +4,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     cluster::{Apply, Command, ForgetSent, Kind, PruneReplies, RaiseFile, Rehearse, Trail},
-    features::{access, identity, intel, keys, login, membership, organizations, quotas, sessions},
+    features::{access, factors, identity, intel, keys, login, membership, organizations, quotas, sessions},
     kernel::Fault,
     store::Stop,
 };
@@ -63,6 +63,18 @@ pub const COMMANDS: &[Entry] = &[
     entry::<sessions::RotateKeys>(),
     entry::<sessions::AdvanceKeys>(),
     entry::<sessions::ResealKeys>(),
+    entry::<factors::BeginTotp>(),
+    entry::<factors::ConfirmTotp>(),
+    entry::<factors::AddPasskey>(),
+    entry::<factors::RenameFactor>(),
+    entry::<factors::RemoveFactor>(),
+    entry::<factors::RenewRecoveryCodes>(),
+    entry::<factors::ResetFactors>(),
+    entry::<factors::SetMfaPolicy>(),
+    entry::<factors::Attempt>(),
+    entry::<factors::RefuseProof>(),
+    entry::<factors::AdmitToEnrolment>(),
+    entry::<factors::StepUp>(),
     entry::<identity::UpdateUser>(),
     entry::<identity::UpdateSelf>(),
     entry::<identity::NameBreakGlass>(),
@@ -120,6 +132,9 @@ fn run<C: Command>(cx: &mut Apply<'_>, body: &str) -> Result<Box<RawValue>, Stop
     let command: C = serde_json::from_str(body)
         .map_err(|error| Fault::new(format!("decode {} v{}", C::KIND.name, C::KIND.version), error))?;
     access::require(cx, C::NEEDS, C::ASKS)?;
+    if C::STEP_UP {
+        factors::require_recent(cx)?;
+    }
     let reply = command.apply(cx)?;
     Ok(to_raw_value(&reply)?)
 }

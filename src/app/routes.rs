@@ -8,7 +8,9 @@ use super::gate::AppGate;
 use crate::{
     cluster::{Cluster, Rehearse},
     features::{
-        access, audit, identity,
+        access, audit,
+        factors::{self, Passkeys},
+        identity,
         identity::PasswordPool,
         intel, keys,
         login::{self, Desk},
@@ -48,7 +50,8 @@ impl State {
 
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
-    routes(&Desk::new(Tokens::new(None), PasswordPool::default(), None))
+    let passkeys = Passkeys::new("http://localhost");
+    routes(&Desk::new(Tokens::new(None), PasswordPool::default(), None, passkeys))
 }
 
 /// Every route, by slice.
@@ -56,6 +59,7 @@ fn routes(desk: &Desk) -> Vec<Route> {
     let mut routes = [
         sessions::http::routes(&desk.tokens),
         login::http::routes(desk),
+        factors::http::routes(&desk.passkeys, &desk.pool),
         identity::http::routes(&desk.pool),
         access::http::routes(),
         organizations::http::routes(&desk.pool),

@@ -39,6 +39,9 @@ pub(super) struct ServeArgs {
     /// The URL under which clients reach the API [default: made from --listen]
     #[arg(long, value_name = "URL")]
     api_url: Option<String>,
+    /// The URL under which people reach the cluster, the same on every node: passkeys belong to its host
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
     /// What opens the keyring: file:PATH, credential:NAME, passphrase:PATH, passphrase [default: data_dir, nothing]
     #[arg(long, value_name = "SEAL")]
     seal: Option<String>,
@@ -71,7 +74,7 @@ pub(super) fn configured(
 }
 
 impl ServeArgs {
-    fn flags(self) -> [(&'static str, Option<String>); 9] {
+    fn flags(self) -> [(&'static str, Option<String>); 10] {
         [
             ("data_dir", self.data_dir),
             ("listen", self.listen),
@@ -80,6 +83,7 @@ impl ServeArgs {
             ("node_id", self.node_id),
             ("join", self.join),
             ("api_url", self.api_url),
+            ("public_url", self.public_url),
             ("log", self.log),
             ("seal", self.seal),
         ]

@@ -58,6 +58,8 @@ pub trait Command: Serialize + DeserializeOwned + Send + 'static {
     const ASKS: Asks = Asks::Once;
     /// Whether it leaves an audit event.
     const TRAIL: Trail = Trail::Event;
+    /// Whether its actor must have proven who they are a short while ago, decided from its session's row.
+    const STEP_UP: bool = false;
     /// The level it came with: below it, the edge and apply refuse it.
     const SINCE: u32 = 1;
     /// What it answers.

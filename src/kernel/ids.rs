@@ -23,6 +23,7 @@ id!(OrgId, "Names an organization, and with it its file.");
 id!(UserId, "Names a user within its organization.");
 id!(RequestId, "Names a proposal; a repeated one is answered with the remembered reply.");
 id!(SessionId, "Names a session.");
+id!(FactorId, "Names a second factor of a user.");
 id!(JobId, "Names an import job.");
 id!(EventId, "Names an audit event.");
 id!(OutboxId, "Names an effect that travels from one file to another.");

@@ -133,6 +133,30 @@ pub enum Refusal {
     LinkInvalid,
     /// Wrong credentials, or none that would do: unknown and wrong look the same.
     Unauthenticated,
+    /// A second factor is asked for.
+    MfaRequired {
+        /// What would do.
+        methods: Vec<String>,
+    },
+    /// The user has no second factor that would do, and the time to get one is over.
+    MfaEnrolmentRequired,
+    /// A second factor was shown that does not hold.
+    ProofRefused {
+        /// `wrong`, `used`, `expired`, `counter` or `unknown`.
+        reason: String,
+    },
+    /// Too many second factors that did not hold.
+    TooManyAttempts {
+        /// When to try again.
+        retry_after_seconds: i64,
+    },
+    /// The actor proved who they are too long ago for this.
+    StepUpRequired {
+        /// How long ago it may be.
+        max_age_seconds: i64,
+        /// What would do.
+        methods: Vec<String>,
+    },
 }
 
 impl Refusal {
@@ -161,6 +185,11 @@ impl Refusal {
             Self::AddressNotAllowed => "address_not_allowed",
             Self::LinkInvalid => "link_invalid",
             Self::Unauthenticated => "unauthenticated",
+            Self::MfaRequired { .. } => "mfa_required",
+            Self::MfaEnrolmentRequired => "mfa_enrolment_required",
+            Self::ProofRefused { .. } => "proof_refused",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
+            Self::StepUpRequired { .. } => "step_up_required",
         }
     }
 

@@ -26,7 +26,9 @@ use crate::{
         routes::{State, router},
     },
     cluster::{Cluster, Unanswered},
-    features::{identity::PasswordPool, login::Desk, membership::jobs::CleanUp, sessions::Tokens},
+    features::{
+        factors::Passkeys, identity::PasswordPool, login::Desk, membership::jobs::CleanUp, sessions::Tokens,
+    },
     kernel::Fault,
 };
 
@@ -72,7 +74,8 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
                 return Ok(());
             }
         };
-        let desk = Desk::new(tokens, PasswordPool::new(config.password_cost), config.dns_server);
+        let passkeys = Passkeys::new(&config.public_url(listening));
+        let desk = Desk::new(tokens, PasswordPool::new(config.password_cost), config.dns_server, passkeys);
         let state = State::new(cluster.clone(), desk, config.trusted_proxies.clone());
         let jobs = app::spawn(&state, sent_from, clean_up(&config));
         let parts = Parts::serve(&config, (listener, listening), management, state);

@@ -180,6 +180,36 @@ impl Keyring {
         mac.sign().as_ref().try_into().unwrap_or_default()
     }
 
+    /// Seals what outlives rotations of the cluster key: under a key that follows from the one that is the same for
+    /// the life of the cluster. For secrets that lie in many files, where nobody could seal them all anew.
+    pub fn seal_for_life(&self, context: &str, plain: &[u8]) -> Result<Vec<u8>, Fault> {
+        let nonce = self.draw::<NONCE_LEN>()?;
+        let mut sealed = plain.to_vec();
+        self.for_life()?
+            .cipher
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut sealed)
+            .map_err(|_| Fault::found(format!("sealing {context} failed")))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Opens what [`Keyring::seal_for_life`] sealed.
+    pub fn unseal_for_life(&self, context: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let broken = || Fault::found(format!("{context} does not open under this cluster's keys"));
+        let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or_else(broken)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| broken())?;
+        let mut body = Zeroizing::new(body.to_vec());
+        let key = self.for_life()?;
+        let plain =
+            key.cipher.open_in_place(nonce, Aad::from(context), &mut body).map_err(|_| broken())?.len();
+        body.truncate(plain);
+        Ok(body)
+    }
+
+    fn for_life(&self) -> Result<Key, Fault> {
+        let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.read().mac), b"sealed-for-life");
+        Key::new(Zeroizing::new(key.as_ref().to_vec()))
+    }
+
     /// Seals `plain` so that it opens only under this cluster's keys and the same `context`.
     pub fn seal(&self, context: &str, plain: &[u8]) -> Result<Vec<u8>, Fault> {
         let nonce = self.draw::<NONCE_LEN>()?;
@@ -355,6 +385,21 @@ mod tests {
         let again = Keyring::from_bundle(&ring.bundle().unwrap()).unwrap();
         assert_eq!(again.unwrap_key(FILE, &new).unwrap(), key);
         assert_eq!(again.fingerprint(&[b"x"]), ring.fingerprint(&[b"x"]));
+    }
+
+    #[test]
+    fn what_is_sealed_for_life_opens_after_rotations_here_and_nowhere_else() {
+        let ring = Keyring::create().unwrap();
+        let sealed = ring.seal_for_life("a", b"secret").unwrap();
+        ring.learn(2, Zeroizing::new(vec![2; 32])).unwrap();
+        ring.activate(2).unwrap();
+        ring.retire().unwrap();
+        assert_eq!(ring.unseal_for_life("a", &sealed).unwrap().as_slice(), b"secret");
+        let joiner = Keyring::from_bundle(&ring.bundle().unwrap()).unwrap();
+        assert_eq!(joiner.unseal_for_life("a", &sealed).unwrap().as_slice(), b"secret");
+        assert!(ring.unseal_for_life("b", &sealed).is_err());
+        assert!(Keyring::create().unwrap().unseal_for_life("a", &sealed).is_err());
+        assert!(ring.unseal_for_life("a", b"short").is_err());
     }
 
     #[test]

@@ -136,8 +136,53 @@ pub fn describe(refusal: &Refusal) -> Problem {
             Problem::new(409, "usage_exceeds_plan", "Present use exceeds the new plan", detail)
                 .with("overages", json!(overages))
         }
+        Refusal::MfaRequired { .. }
+        | Refusal::MfaEnrolmentRequired
+        | Refusal::ProofRefused { .. }
+        | Refusal::TooManyAttempts { .. }
+        | Refusal::StepUpRequired { .. } => describe_proof(refusal),
         Refusal::NameTaken | Refusal::LimitReached { .. } | Refusal::Escalation { .. } => {
             describe_rules(refusal)
+        }
+        other => describe_conflict(other),
+    }
+}
+
+/// Who somebody is has not been shown well enough.
+fn describe_proof(refusal: &Refusal) -> Problem {
+    match refusal {
+        Refusal::MfaRequired { methods } => {
+            let detail = "the password is right; show a second factor at /api/v2/auth/mfa, or a passkey";
+            Problem::new(403, "mfa_required", "A second factor is asked for", detail)
+                .with("methods", json!(methods))
+        }
+        Refusal::MfaEnrolmentRequired => {
+            let detail =
+                "enrol a second factor at /api/v2/auth/factors with this mfa_token, then log in with it";
+            Problem::new(403, "mfa_enrolment_required", "A second factor must be enrolled first", detail)
+        }
+        Refusal::ProofRefused { reason } => {
+            let detail = match reason.as_str() {
+                "used" => "it was used before; each is good once: wait for the next code, or begin again",
+                "expired" => "it took too long; begin again",
+                "counter" => {
+                    "the passkey's counter went back, as it would in a copy of it; use another factor"
+                }
+                _ => "check it and try again",
+            };
+            Problem::new(401, "proof_refused", "What was shown does not prove who you are", detail)
+                .with("reason", reason.as_str())
+        }
+        Refusal::TooManyAttempts { retry_after_seconds } => {
+            let detail = format!("too many attempts in a row; try again in {retry_after_seconds} s");
+            Problem::new(429, "too_many_attempts", "Too many attempts", detail)
+                .retry_after(u64::try_from(*retry_after_seconds).unwrap_or(0))
+        }
+        Refusal::StepUpRequired { max_age_seconds, methods } => {
+            let detail = "this needs a fresh proof of who you are: POST /api/v2/auth/step-up, then try again";
+            Problem::new(403, "step_up_required", "Prove again who you are", detail)
+                .with("max_age_seconds", *max_age_seconds)
+                .with("methods", json!(methods))
         }
         other => describe_conflict(other),
     }
@@ -195,9 +240,14 @@ fn describe_conflict(refusal: &Refusal) -> Problem {
             "The idempotency key was used for another request",
             "use a new key for a new request",
         ),
-        // Covered by `describe`; listed so that a new refusal must be given a row.
+        // Covered above; listed so that a new refusal must be given a row.
         Refusal::NotFound
         | Refusal::Unauthenticated
+        | Refusal::MfaRequired { .. }
+        | Refusal::MfaEnrolmentRequired
+        | Refusal::ProofRefused { .. }
+        | Refusal::TooManyAttempts { .. }
+        | Refusal::StepUpRequired { .. }
         | Refusal::Invalid { .. }
         | Refusal::PermissionDenied { .. }
         | Refusal::AddressNotAllowed

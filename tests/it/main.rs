@@ -20,6 +20,7 @@ mod cluster;
 mod disk;
 mod divergence;
 mod domains;
+mod factors;
 mod faults;
 mod goldens;
 mod hung;

@@ -33,6 +33,19 @@ const OWN: &[&str] = &[
     "endOwnSession",
     "revokeToken",
     "introspectToken",
+    "logInWithCode",
+    "beginPasskeyLogin",
+    "logInWithPasskey",
+    "listFactors",
+    "renameFactor",
+    "removeFactor",
+    "renewRecoveryCodes",
+    "beginTotp",
+    "confirmTotp",
+    "beginPasskey",
+    "finishPasskey",
+    "stepUp",
+    "beginStepUp",
 ];
 /// Routes of the installation: they know no organization.
 const INSTALLATION: &[&str] = &[
@@ -71,6 +84,7 @@ fn body_for(operation: &str) -> &'static str {
         "eraseOrganization" => r#"{"slug":"victim"}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,
         "setSessionPolicy" => r#"{"idle_minutes":30,"absolute_hours":12,"concurrent_max":5}"#,
+        "setMfaPolicy" => r#"{"level":"off"}"#,
         "createUser" => r#"{"email":"x@y.test","role":"admin"}"#,
         "inviteUser" => r#"{"email":"x@y.test"}"#,
         "claimDomain" => r#"{"domain":"nowhere.test"}"#,

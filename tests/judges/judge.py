@@ -5,7 +5,8 @@
 Starts one node, does the main job over HTTP, and has the results judged by programs that share no code with
 ours: openapi-spec-validator reads the API descriptions, stix2-validator the exported bundle, rfc8785 and hashlib
 recompute the audit chain from the events as they are served, prometheus_client reads the metrics, PyJWT verifies an access
-token with the keys as they are published and forges others. Ends with 1 and a line on each thing that is wrong.
+token with the keys as they are published and forges others; pyotp, fido2 and Chromium log in (`factors.py`). Ends with 1
+and a line on each thing that is wrong.
 """
 
 import hashlib
@@ -26,6 +27,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 from stix2validator import ValidationOptions, validate_string
 
+from factors import judge_factors
+
 EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples" / "bundle.json"
 PASSWORD = "correct horse battery staple"
 
@@ -35,9 +38,10 @@ class Node:
 
     def __init__(self, binary, folder):
         self.folder = pathlib.Path(folder)
-        self.port, peer = free_port(), free_port()
+        # Where people reach it: passkeys belong to that name.
+        self.port, peer, self.site = free_port(), free_port(), free_port()
         command = [binary, "serve", "--data-dir", folder, "--listen", f"127.0.0.1:{self.port}"]
-        command += ["--peer-listen", f"127.0.0.1:{peer}"]
+        command += ["--peer-listen", f"127.0.0.1:{peer}", "--public-url", f"http://localhost:{self.site}"]
         self.process = subprocess.Popen(command, stderr=open(self.folder / "stderr.log", "w"))
         until = time.monotonic() + 60
         while time.monotonic() < until:
@@ -200,6 +204,7 @@ def main():
             wrong = [*judge_descriptions(node), *judge_export(node, token), *judge_chain(node, token)]
             wrong += judge_metrics(node)
             wrong += judge_tokens(node, token)
+            wrong += judge_factors(node, token)
         finally:
             node.stop()
     for line in wrong:

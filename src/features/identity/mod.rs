@@ -28,4 +28,4 @@ pub use commands::{
 };
 pub use model::{Link, NewUser, State, User};
 pub use password::{HashCost, PasswordPool, hash_password};
-pub use queries::{Login, administrator, by_login, by_user};
+pub use queries::{Login, administrator, by_id, by_login, by_user};

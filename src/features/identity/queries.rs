@@ -45,7 +45,8 @@ pub fn by_user(tx: &Connection, id: UserId) -> Result<Option<Login>, Fault> {
     tx.prepare_cached(&sql)?.query_row([id.to_string()], read_row).optional()?.map(parse).transpose()
 }
 
-pub(super) fn by_id(tx: &Connection, id: UserId) -> Result<Option<User>, Fault> {
+/// A user.
+pub fn by_id(tx: &Connection, id: UserId) -> Result<Option<User>, Fault> {
     Ok(by_user(tx, id)?.map(|login| login.user))
 }
 

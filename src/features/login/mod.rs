@@ -17,6 +17,7 @@
 mod commands;
 mod dns;
 pub mod http;
+mod mfa;
 pub mod model;
 mod password;
 mod queries;

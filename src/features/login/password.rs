@@ -2,10 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use serde_json::json;
-
 use super::{
-    DemandPassword, OpenSession, RefuseLogin,
+    DemandPassword, RefuseLogin,
+    mfa::enter_with_password,
     model::Keys,
     queries,
     throttle::{self, Throttle},
@@ -14,8 +13,9 @@ use crate::{
     cluster::{Unanswered, View},
     features::{
         access,
+        factors::{Code, Passkeys},
         identity::{self, Link, Login, PasswordPool, Rehash, User},
-        sessions::{Grant, Tokens},
+        sessions::Tokens,
     },
     kernel::{Actor, OrgId, Refusal, Secret},
     web::{Cx, Problem, Reply},
@@ -30,6 +30,8 @@ pub(super) struct Asked {
     pub(super) name: String,
     pub(super) password: Secret<String>,
     pub(super) organization: Option<String>,
+    /// A second factor, by who knows that it will be asked for.
+    pub(super) code: Option<Code>,
 }
 
 /// What logging in needs of its node. Cheap to clone.
@@ -43,12 +45,19 @@ pub struct Desk {
     pub throttle: Throttle,
     /// Which name server is asked for challenges; the system's own when none is named.
     pub dns_server: Option<SocketAddr>,
+    /// The site that passkeys belong to.
+    pub passkeys: Passkeys,
 }
 
 impl Desk {
     /// A node's desk.
-    pub fn new(tokens: Tokens, pool: PasswordPool, dns_server: Option<SocketAddr>) -> Self {
-        Self { pool, tokens: Arc::new(tokens), throttle: Throttle::default(), dns_server }
+    pub fn new(
+        tokens: Tokens,
+        pool: PasswordPool,
+        dns_server: Option<SocketAddr>,
+        passkeys: Passkeys,
+    ) -> Self {
+        Self { pool, tokens: Arc::new(tokens), throttle: Throttle::default(), dns_server, passkeys }
     }
 }
 
@@ -72,9 +81,9 @@ pub(super) async fn log_in(cx: &Cx, desk: &Desk, asked: Asked) -> Result<Reply, 
     if login.user.must_change_password {
         return demand(cx, file, &login.user).await;
     }
-    let reply = open(cx, desk, file, &login.user, keys).await?;
+    let entered = enter_with_password(cx, desk, file, &login.user, keys, asked.code).await;
     raise_cost(cx, desk, file, login, rehashed).await;
-    Ok(reply)
+    entered
 }
 
 /// By slug or id; else by the e-mail's domain, once somebody has shown that it is the organization's.
@@ -90,19 +99,6 @@ async fn find_organization(cx: &Cx, asked: &Asked) -> Result<Option<OrgId>, Prob
         .await?;
     // The registry may know an organization whose file has not arrived here: that is for the read to find out.
     Ok(found.flatten())
-}
-
-async fn open(cx: &Cx, desk: &Desk, organization: OrgId, user: &User, keys: Keys) -> Result<Reply, Problem> {
-    let grant = Grant::draw(cx, organization, user.id, &["pwd"])?;
-    let command = OpenSession { session: grant.session(), keys };
-    let ticket = cx.ticket.by(actor(organization, user));
-    let answer = cx.cluster.propose(&ticket, organization, &command).await?;
-    if user.break_glass {
-        tracing::warn!(organization.id = %organization, user.id = %user.id, "a break-glass administrator has logged in");
-    }
-    let tokens = grant.tokens(cx, &desk.tokens, &answer.reply).await?;
-    let body = json!({ "user": user.view(), "tokens": cx.version.view(tokens) });
-    Ok(Reply::ok(body).after(&answer))
 }
 
 fn actor(organization: OrgId, user: &User) -> Actor {

@@ -30,7 +30,8 @@ pub use commands::{
     found, open, prove_again,
 };
 pub use grant::Grant;
-pub use model::{NewKey, NewSession, Opened};
+pub use model::{Authenticated, NewKey, NewSession, Opened};
+pub use queries::authenticated;
 pub use recognise::Recogniser;
 pub use signing::Tokens;
 pub use tokens::{AUDIENCE, Claims, KeySet, draw_key};

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::model::{Allowed, KeyState, Policy, Session};
+use super::model::{Allowed, Authenticated, KeyState, Policy, Session};
 use crate::{
     features::access,
     kernel::{Fault, Millis, OrgId, Page, Role, SessionId, UserId, Window, from_hex},
@@ -39,6 +39,14 @@ pub(super) fn live(
 pub(super) fn session(tx: &Connection, id: SessionId) -> Result<Option<Session>, Fault> {
     let sql = format!("{SELECT} WHERE id = ?1");
     tx.prepare_cached(&sql)?.query_row([id.to_string()], read).optional()?.map(parse).transpose()
+}
+
+/// When and how the user of an open session last proved who they are.
+pub fn authenticated(tx: &Connection, id: SessionId, at: Millis) -> Result<Option<Authenticated>, Fault> {
+    let Some(open) = session(tx, id)? else { return Ok(None) };
+    let (policy, _) = policy(tx)?;
+    let alive = policy.alive(open.created, open.seen, at);
+    Ok(alive.then_some(Authenticated { user: open.user, at: open.auth_time, amr: open.amr }))
 }
 
 /// Sessions of a user, oldest first, also those that time has ended and nobody removed yet.

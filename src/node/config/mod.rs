@@ -29,7 +29,8 @@ pub struct NodeConfig {
     pub peer_advertise: Option<String>,
     /// The URL under which clients reach the API; made from `listen` when absent.
     pub api_url: Option<String>,
-    /// The URL under which the whole installation is reached: who tokens say they were issued by. `threatflow` when absent.
+    /// The URL under which people reach the cluster, the same on every node: who tokens say they were issued by, and
+    /// whose host passkeys belong to. Without it tokens say `threatflow`, and passkeys belong to `localhost`.
     pub public_url: Option<String>,
     /// Proxies that are believed when they say whom they forward for.
     pub trusted_proxies: Vec<Network>,
@@ -167,6 +168,11 @@ impl NodeConfig {
     /// What peers connect to.
     pub fn peer_address(&self) -> String {
         self.peer_advertise.clone().unwrap_or_else(|| self.peer_listen.to_string())
+    }
+
+    /// The URL under which people reach the cluster, once this node listens on `listening`.
+    pub fn public_url(&self, listening: SocketAddr) -> String {
+        self.public_url.clone().unwrap_or_else(|| format!("http://localhost:{}", listening.port()))
     }
 
     /// The URL of the API, once it listens on `listening`.

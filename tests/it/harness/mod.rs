@@ -3,6 +3,7 @@
 //! `World::one_node()` starts the real binary in a folder of its own, `Demo` three of them, `Nodes` three that are
 //! stopped and started one by one. Each stops what it started, by pid, when it is dropped.
 
+mod authenticator;
 mod caller;
 mod data;
 mod demo;
@@ -19,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use authenticator::{Authenticator, code_of};
 pub use caller::{Answer, Caller};
 pub use data::third_party;
 pub use demo::Demo;

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::{
     cluster::{Apply, Command, Kind},
     features::{
+        factors::{self, Proof},
         identity::{self, Purpose},
         login::{
             model::{Count, FORGOTTEN_MS, Keys},
@@ -20,10 +21,13 @@ use crate::{
 /// Somebody proved who they are: a session begins.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OpenSession {
-    /// The session.
+    /// The session, with the words for what the edge verified of itself (a password, or nothing).
     pub session: NewSession,
     /// What is forgiven now.
     pub keys: Keys,
+    /// What was shown beside or in place of a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 impl Command for OpenSession {
@@ -37,7 +41,8 @@ impl Command for OpenSession {
         if user.must_change_password {
             return Err(Refusal::Unauthenticated.into());
         }
-        let opened = sessions::open(cx, &self.session)?;
+        let passed = factors::pass(cx, self.session.user, &self.session.amr, self.proof.as_ref())?;
+        let opened = sessions::open(cx, &NewSession { amr: passed.amr, ..self.session.clone() })?;
         forgive(cx, &self.keys)?;
         if user.break_glass {
             cx.note_also("login.break_glass_used", "user", &user.id.to_string(), json!({ "alarm": true }));

@@ -3,16 +3,19 @@
 mod domains;
 
 use super::{
+    mfa,
     password::{Asked, Desk, log_in},
     recover,
 };
 use crate::{
+    features::factors::{CODE_EXPECTED, Code},
     kernel::Secret,
     web::{Cx, Fields, Method, Needs, Problem, Reply, Route, value},
 };
 
 /// Routes of the slice.
 pub fn routes(desk: &Desk) -> Vec<Route> {
+    let factors = mfa::routes(desk);
     let (desk, dns_server) = (desk.clone(), desk.dns_server);
     let own = vec![
         Route::v2(Method::Post, "/auth/login", "logIn", "Log in with a password", Needs::Nobody, move |cx| {
@@ -31,7 +34,7 @@ pub fn routes(desk: &Desk) -> Vec<Route> {
         )
         .takes(recover::read),
     ];
-    [own, domains::routes(dns_server)].concat()
+    [own, factors, domains::routes(dns_server)].concat()
 }
 
 async fn login(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
@@ -46,5 +49,6 @@ fn read_login(fields: &mut Fields) -> Option<Asked> {
     let name = fields.required("email", value::text(254)).map(|name| name.to_lowercase());
     let password = fields.required("password", value::text(1024));
     let organization = fields.optional("organization", value::text(253));
-    Some(Asked { name: name?, password: Secret::new(password?), organization })
+    let code = fields.optional("mfa_code", value::parsed::<Code>(CODE_EXPECTED));
+    Some(Asked { name: name?, password: Secret::new(password?), organization, code })
 }

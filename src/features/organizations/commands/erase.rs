@@ -30,6 +30,7 @@ pub struct Erased {
 impl Command for Erase {
     const KIND: Kind = Kind::new("organizations.erase", 1);
     const NEEDS: Permission = Permission::RegistryManage;
+    const STEP_UP: bool = true;
     type Reply = Erased;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Erased, Stop> {

@@ -42,12 +42,14 @@ pub fn open(cx: &mut Apply<'_>, session: &NewSession) -> Result<Opened, Stop> {
     Ok(Opened { session: session.id, auth_time: cx.at, amr, sealed })
 }
 
-/// Remembers that the user of an open session has proven anew who it is, and how.
-pub fn prove_again(cx: &mut Apply<'_>, session: SessionId, amr: &[String]) -> Result<(), Stop> {
-    let changed = cx.tx.prepare_cached(PROVE)?.execute((session.to_string(), cx.at.0, amr.join(" ")))?;
-    if changed == 0 {
-        return Err(Refusal::Unauthenticated.into());
-    }
+/// Remembers that the user of an open session has proven anew who it is, and by what beside what it showed before.
+pub fn prove_again(cx: &mut Apply<'_>, session: SessionId, words: &[String]) -> Result<(), Stop> {
+    let open = queries::session(cx.tx, session)?.ok_or(Refusal::Unauthenticated)?;
+
+    let mut amr = open.amr;
+    amr.extend(words.iter().filter(|word| !amr.contains(word)).cloned().collect::<Vec<_>>());
+
+    cx.tx.prepare_cached(PROVE)?.execute((session.to_string(), cx.at.0, amr.join(" ")))?;
     cx.touch_access();
     cx.note_also("sessions.proved_again", "session", &session.to_string(), json!({ "amr": amr }));
     Ok(())

@@ -40,6 +40,17 @@ pub struct Opened {
     pub sealed: String,
 }
 
+/// When and how the user of a session last proved who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticated {
+    /// Whose session it is.
+    pub user: UserId,
+    /// When.
+    pub at: Millis,
+    /// By what, in the words of RFC 8176.
+    pub amr: Vec<String>,
+}
+
 /// How long a superseded refresh token still gets the answer that superseded it: tabs that refresh at the same time.
 pub const REPEAT_MS: i64 = 10_000;
 
