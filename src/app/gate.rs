@@ -106,6 +106,24 @@ impl Gate for AppGate {
         needs: Permission,
         thing: Option<&'a Attributes>,
     ) -> Later<'a, Result<OrgId, Problem>> {
-        Box::pin(self.locate(cx, name, needs, thing))
+        Box::pin(async move {
+            let located = self.locate(cx, name, needs, thing).await;
+            if let Err(problem) = &located
+                && problem.status == 404
+            {
+                // To the caller it is not there, whether it is or not. Not so to whoever looks for attempts.
+                let user = cx.caller.actor.user().map(|user| user.to_string());
+                let home = cx.caller.home.map(|home| home.to_string());
+                tracing::info!(
+                    request.id = %cx.ticket.request,
+                    needs = needs.name(),
+                    actor = cx.caller.actor.kind(),
+                    user.id = user,
+                    organization.id = home,
+                    "somebody asked for an organization that is not there for them"
+                );
+            }
+            located
+        })
     }
 }

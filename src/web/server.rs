@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Ticket, View},
-    kernel::{Network, Origin, RequestId, to_hex},
+    kernel::{Actor, Network, OrgId, Origin, RequestId, to_hex},
 };
 
 /// What every request shares.
@@ -90,6 +90,36 @@ fn serve(frame: &Arc<Frame>, route: &Arc<Route>, version: Version, tally: Arc<Ta
     })
 }
 
+/// What is known of a request whatever becomes of it.
+#[derive(Default)]
+struct Met {
+    admitted: Admitted,
+    caller: Option<(Actor, Option<OrgId>)>,
+}
+
+impl Met {
+    /// A line of the log for what was refused at the door: who, what, and under which code. Nothing that the client
+    /// wrote stands in it, and no address: a refused command leaves an event in the trail, which has that.
+    fn tell(&self, route: &Route, problem: &Problem, id: Uuid) {
+        if !matches!(problem.status, 400 | 401 | 403 | 413 | 422 | 429) {
+            return;
+        }
+        let (actor, home) = self.caller.clone().unwrap_or((Actor::Anonymous, None));
+        let user = actor.user().map(|user| user.to_string());
+        let home = home.map(|home| home.to_string());
+        tracing::info!(
+            request.id = %id,
+            route = route.operation,
+            status = problem.status,
+            code = problem.code,
+            actor = actor.kind(),
+            user.id = user,
+            organization.id = home,
+            "a request was refused"
+        );
+    }
+}
+
 async fn answer(
     frame: Arc<Frame>,
     route: &Route,
@@ -98,13 +128,16 @@ async fn answer(
     request: Request,
 ) -> Response<Body> {
     let id = headers::request_id(request.headers()).unwrap_or_else(Uuid::now_v7);
-    let mut admitted = Admitted::default();
-    let outcome = handle(frame, route, version, parameters, request, id, &mut admitted).await;
+    let mut met = Met::default();
+    let outcome = handle(frame, route, version, parameters, request, id, &mut met).await;
     let mut response = match outcome {
         Ok((reply, limit)) => render(reply, version, limit),
-        Err(problem) => render_problem(&problem, id),
+        Err(problem) => {
+            met.tell(route, &problem, id);
+            render_problem(&problem, id)
+        }
     };
-    for (name, value) in &admitted.headers {
+    for (name, value) in &met.admitted.headers {
         headers::set(response.headers_mut(), name, value);
     }
     headers::finish(response.headers_mut(), id);
@@ -118,7 +151,7 @@ async fn handle(
     parameters: Vec<(String, String)>,
     request: Request,
     id: Uuid,
-    admitted: &mut Admitted,
+    met: &mut Met,
 ) -> Result<(Reply, u32), Problem> {
     let (parts, body) = request.into_parts();
     let origin = origin(&parts, &frame.trusted_proxies);
@@ -126,7 +159,8 @@ async fn handle(
     if route.needs == Needs::Caller && caller.home.is_none() {
         return Err(Problem::unauthenticated());
     }
-    *admitted = frame.gate.admit(&caller).await?;
+    met.caller = Some((caller.actor.clone(), caller.home));
+    met.admitted = frame.gate.admit(&caller).await?;
     let body = receive(body, &parts.headers, route.body_bytes_max).await?;
     let ticket = ticket(&frame, &parts, (&caller, &origin), &body, id)?;
     let cx = Cx {

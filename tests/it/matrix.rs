@@ -1,5 +1,7 @@
 //! Isolation by subtraction: every route, called by every kind of caller with another organization's ids.
 
+mod outcomes;
+
 use std::collections::BTreeMap;
 
 use serde_json::json;
