@@ -14,3 +14,4 @@ pub mod membership;
 pub mod organizations;
 pub mod quotas;
 pub mod sessions;
+pub mod workspace;
