@@ -310,3 +310,71 @@ CREATE TABLE spine_state (
     data_key INTEGER NOT NULL DEFAULT 1, -- number of the newest key it is encrypted under
     sum    BLOB NOT NULL      -- sum of the digests of all other rows (store/sum.rs), compared between replicas
 ) STRICT;
+
+CREATE TABLE workspace_collaborators (
+    investigation TEXT NOT NULL,
+    user_id       TEXT NOT NULL,
+    level         TEXT NOT NULL,  -- viewer, collaborator, owner
+    created_ms    INTEGER NOT NULL,
+    PRIMARY KEY (investigation, user_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX workspace_collaborators_by_user ON workspace_collaborators (user_id, investigation);
+
+CREATE TABLE workspace_notes (
+    investigation TEXT NOT NULL,
+    id            TEXT NOT NULL,
+    parent        TEXT,
+    depth         INTEGER NOT NULL, -- 1 for a note that answers none
+    author        TEXT NOT NULL,
+    kind          TEXT NOT NULL,    -- comment, hypothesis, finding, action
+    private       INTEGER NOT NULL,
+    removed       INTEGER NOT NULL DEFAULT 0, -- emptied, and kept for those that answer it
+    created_ms    INTEGER NOT NULL,
+    updated_ms    INTEGER NOT NULL,
+    version       INTEGER NOT NULL,
+    body          TEXT NOT NULL,
+    PRIMARY KEY (investigation, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX workspace_notes_by_parent ON workspace_notes (investigation, parent) WHERE parent IS NOT NULL;
+
+CREATE TABLE workspace_records (
+    kind       TEXT NOT NULL,     -- investigation, case, activity
+    id         TEXT NOT NULL,     -- UUIDv7: newest last
+    owner      TEXT NOT NULL,     -- who created it; may be gone
+    assignee   TEXT,
+    status     TEXT,
+    priority   TEXT,
+    classification TEXT,
+    severity   TEXT,
+    source     TEXT,
+    closed_ms  INTEGER,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    version    INTEGER NOT NULL,
+    body       TEXT NOT NULL,     -- JSON: the record's content
+    PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX workspace_records_by_assignee ON workspace_records (kind, assignee) WHERE assignee IS NOT NULL;
+
+CREATE INDEX workspace_records_by_classification ON workspace_records (kind, classification)
+    WHERE classification IS NOT NULL;
+
+CREATE INDEX workspace_records_by_owner ON workspace_records (kind, owner);
+
+CREATE INDEX workspace_records_by_priority ON workspace_records (kind, priority) WHERE priority IS NOT NULL;
+
+CREATE INDEX workspace_records_by_severity ON workspace_records (kind, severity) WHERE severity IS NOT NULL;
+
+CREATE INDEX workspace_records_by_source ON workspace_records (kind, source) WHERE source IS NOT NULL;
+
+CREATE INDEX workspace_records_by_status ON workspace_records (kind, status) WHERE status IS NOT NULL;
+
+CREATE TABLE workspace_terms (
+    kind TEXT NOT NULL,
+    term TEXT NOT NULL,
+    id   TEXT NOT NULL,
+    PRIMARY KEY (kind, term, id)
+) STRICT, WITHOUT ROWID;

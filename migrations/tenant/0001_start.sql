@@ -1,4 +1,4 @@
--- One organization: its profile, who above it may act in it, its quotas and its intelligence. First shape.
+-- One organization: its profile, who above it may act in it, its quotas, its intelligence and its workspace. First shape.
 
 CREATE TABLE organizations_profile (
     one        INTEGER PRIMARY KEY CHECK (one = 1),
@@ -140,3 +140,68 @@ CREATE TABLE login_domains (
     proven_ms  INTEGER,
     created_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Investigations, cases and activities. What rules and filters look at has a column; the rest is in the body.
+CREATE TABLE workspace_records (
+    kind       TEXT NOT NULL,     -- investigation, case, activity
+    id         TEXT NOT NULL,     -- UUIDv7: newest last
+    owner      TEXT NOT NULL,     -- who created it; may be gone
+    assignee   TEXT,
+    status     TEXT,
+    priority   TEXT,
+    classification TEXT,
+    severity   TEXT,
+    source     TEXT,
+    closed_ms  INTEGER,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    version    INTEGER NOT NULL,
+    body       TEXT NOT NULL,     -- JSON: the record's content
+    PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;
+
+-- Each ends with the id by itself, which is the order of lists.
+CREATE INDEX workspace_records_by_owner ON workspace_records (kind, owner);
+CREATE INDEX workspace_records_by_assignee ON workspace_records (kind, assignee) WHERE assignee IS NOT NULL;
+CREATE INDEX workspace_records_by_status ON workspace_records (kind, status) WHERE status IS NOT NULL;
+CREATE INDEX workspace_records_by_priority ON workspace_records (kind, priority) WHERE priority IS NOT NULL;
+CREATE INDEX workspace_records_by_classification ON workspace_records (kind, classification)
+    WHERE classification IS NOT NULL;
+CREATE INDEX workspace_records_by_severity ON workspace_records (kind, severity) WHERE severity IS NOT NULL;
+CREATE INDEX workspace_records_by_source ON workspace_records (kind, source) WHERE source IS NOT NULL;
+
+-- By which words and tags (with # before them) a record is found: they follow from its content.
+CREATE TABLE workspace_terms (
+    kind TEXT NOT NULL,
+    term TEXT NOT NULL,
+    id   TEXT NOT NULL,
+    PRIMARY KEY (kind, term, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE workspace_collaborators (
+    investigation TEXT NOT NULL,
+    user_id       TEXT NOT NULL,
+    level         TEXT NOT NULL,  -- viewer, collaborator, owner
+    created_ms    INTEGER NOT NULL,
+    PRIMARY KEY (investigation, user_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX workspace_collaborators_by_user ON workspace_collaborators (user_id, investigation);
+
+CREATE TABLE workspace_notes (
+    investigation TEXT NOT NULL,
+    id            TEXT NOT NULL,
+    parent        TEXT,
+    depth         INTEGER NOT NULL, -- 1 for a note that answers none
+    author        TEXT NOT NULL,
+    kind          TEXT NOT NULL,    -- comment, hypothesis, finding, action
+    private       INTEGER NOT NULL,
+    removed       INTEGER NOT NULL DEFAULT 0, -- emptied, and kept for those that answer it
+    created_ms    INTEGER NOT NULL,
+    updated_ms    INTEGER NOT NULL,
+    version       INTEGER NOT NULL,
+    body          TEXT NOT NULL,
+    PRIMARY KEY (investigation, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX workspace_notes_by_parent ON workspace_notes (investigation, parent) WHERE parent IS NOT NULL;

@@ -4,7 +4,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     cluster::{Apply, Command, ForgetSent, Kind, PruneReplies, RaiseFile, Rehearse, Trail},
-    features::{access, factors, identity, intel, keys, login, membership, organizations, quotas, sessions},
+    features::{
+        access, factors, identity, intel, keys, login, membership, organizations, quotas, sessions, workspace,
+    },
     kernel::Fault,
     store::Stop,
 };
@@ -103,6 +105,21 @@ pub const COMMANDS: &[Entry] = &[
     entry::<intel::BeginImport>(),
     entry::<intel::ImportChunk>(),
     entry::<intel::StopImport>(),
+    entry::<workspace::CreateInvestigation>(),
+    entry::<workspace::UpdateInvestigation>(),
+    entry::<workspace::AssignInvestigation>(),
+    entry::<workspace::DeleteInvestigation>(),
+    entry::<workspace::SetCollaborator>(),
+    entry::<workspace::CreateNote>(),
+    entry::<workspace::UpdateNote>(),
+    entry::<workspace::DeleteNote>(),
+    entry::<workspace::CreateCase>(),
+    entry::<workspace::UpdateCase>(),
+    entry::<workspace::AssignCase>(),
+    entry::<workspace::DeleteCase>(),
+    entry::<workspace::CreateActivity>(),
+    entry::<workspace::UpdateActivity>(),
+    entry::<workspace::DeleteActivity>(),
     entry::<membership::Bootstrap>(),
     entry::<membership::MintToken>(),
     entry::<membership::SpendToken>(),

@@ -15,3 +15,4 @@ pub mod membership;
 pub mod organizations;
 pub mod quotas;
 pub mod sessions;
+pub mod workspace;

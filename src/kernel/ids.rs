@@ -31,6 +31,8 @@ id!(RoleId, "Names a custom role.");
 id!(GroupId, "Names a group of users.");
 id!(GrantId, "Names a direct grant or denial.");
 id!(PolicyId, "Names a policy.");
+id!(RecordId, "Names an investigation, a case or an activity.");
+id!(NoteId, "Names a note in an investigation.");
 id!(TokenId, "Names a one-time join token.");
 
 impl OrgId {

@@ -20,8 +20,8 @@ pub use attributes::{Attributes, Field, Level};
 pub use fault::Fault;
 pub use hex::{from_hex, to_hex};
 pub use ids::{
-    EventId, FactorId, FileId, GrantId, GroupId, JobId, OrgId, OutboxId, PolicyId, RequestId, RoleId,
-    SessionId, TokenId, UserId,
+    EventId, FactorId, FileId, GrantId, GroupId, JobId, NoteId, OrgId, OutboxId, PolicyId, RecordId,
+    RequestId, RoleId, SessionId, TokenId, UserId,
 };
 pub use network::Network;
 pub use page::{Page, Window};

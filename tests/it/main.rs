@@ -38,3 +38,4 @@ mod scripts;
 mod sessions;
 mod tidy;
 mod upgrade;
+mod workspace;

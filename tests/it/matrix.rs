@@ -89,6 +89,10 @@ fn body_for(operation: &str) -> &'static str {
         "inviteUser" => r#"{"email":"x@y.test"}"#,
         "claimDomain" => r#"{"domain":"nowhere.test"}"#,
         "nameBreakGlass" => r#"{"users":[]}"#,
+        "createInvestigation" | "createCase" => r#"{"title":"x"}"#,
+        "createActivity" => r#"{"name":"x"}"#,
+        "createNote" => r#"{"body":"x"}"#,
+        "setCollaborator" => r#"{"level":"owner"}"#,
         "importBundle" => {
             r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":[]}"#
         }
@@ -99,6 +103,7 @@ fn body_for(operation: &str) -> &'static str {
 fn paths(route: &Route, org: &str) -> Vec<String> {
     let fill = |(version, path): &(Version, &str)| {
         let path = path.replace("{org}", org).replace("{id}", NOWHERE).replace("{user}", NOWHERE);
+        let path = path.replace("{note}", NOWHERE);
         let path = path.replace("{domain}", "nowhere.test");
         let path = path.replace("{subject}", &format!("user:{NOWHERE}"));
         format!("{}{path}", version.prefix())

@@ -10,6 +10,7 @@ use crate::harness::{Caller, World, pointers};
 fn filled(path: &str, org: &str) -> String {
     path.replace("{org}", org)
         .replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057")
+        .replace("{note}", "01890a5d-ac96-774b-bcce-b302099a8057")
         .replace("{domain}", "nowhere.test")
         .replace("{subject}", "everyone")
         .replace("{user}", "01890a5d-ac96-774b-bcce-b302099a8057")

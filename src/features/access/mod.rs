@@ -27,5 +27,5 @@ pub use commands::{
     require_may_give_role,
 };
 pub use model::{Circumstances, Compiled, Standing};
-pub use queries::{Collaborators, Columns, Filter, compiled, filter, organization_named, role_of};
+pub use queries::{Collaborators, Columns, Filter, Seek, compiled, filter, organization_named, role_of};
 pub use recall::Recall;

@@ -44,6 +44,9 @@ const MAKERS: &[Maker] = &[
         "/id",
     ),
     Maker("/domains/", "/domains", r#"{"domain":"made{n}.target.test"}"#, "/data/0/domain"),
+    Maker("/investigations/", "/investigations", r#"{"title":"made {n}"}"#, "/id"),
+    Maker("/cases/", "/cases", r#"{"title":"made {n}"}"#, "/id"),
+    Maker("/activities/", "/activities", r#"{"name":"made {n}"}"#, "/id"),
     Maker("/intel/imports/", "/intel/bundles", include_str!("../../../examples/bundle.json"), "/id"),
 ];
 
@@ -63,8 +66,14 @@ const LAST: &[&str] = &[
 ];
 
 /// Routes on which the administrator of the target meets a 404 although nothing is hidden from it: why.
-const BLIND: &[(&str, &str)] =
-    &[("removeGroupMember", "the group has no members"), ("takeRole", "nobody has the role")];
+const BLIND: &[(&str, &str)] = &[
+    ("removeGroupMember", "the group has no members"),
+    ("takeRole", "nobody has the role"),
+    ("removeCollaborator", "nobody collaborates"),
+    ("getNote", "nobody wrote one"),
+    ("updateNote", "nobody wrote one"),
+    ("deleteNote", "nobody wrote one"),
+];
 
 /// A body that changes little when it is taken: the one of the other tests unless it would change who may what.
 fn gentle_body(operation: &str) -> &'static str {

@@ -23,6 +23,7 @@ const SLICES: &[&str] = &[
     "login",
     "organizations",
     "intel",
+    "workspace",
     "membership",
     "keys",
 ];

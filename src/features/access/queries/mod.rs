@@ -8,7 +8,7 @@ mod rows;
 
 pub use compile::{compiled, role_of};
 pub(super) use compile::{compiled_for, is_plainly_allowed, reach};
-pub use filter::{Collaborators, Columns, Filter, filter};
+pub use filter::{Collaborators, Columns, Filter, Seek, filter};
 pub use places::organization_named;
 pub(super) use rows::{
     Stored, all_policies, any_expired, concerns_group, count, grant, grants_of, group, groups_of, holding,

@@ -57,7 +57,7 @@ impl Feature {
     pub const ALL: [Self; 14] = [
         Self { name: "threat_intelligence", from: Plan::Free },
         Self { name: "hunting", from: Plan::Starter },
-        Self { name: "case_management", from: Plan::Starter },
+        Self::CASE_MANAGEMENT,
         Self { name: "workflows", from: Plan::Starter },
         Self { name: "feeds", from: Plan::Free },
         Self::STIX_EXPORT,
@@ -73,6 +73,8 @@ impl Feature {
 
     /// Exporting intelligence as STIX.
     pub const STIX_EXPORT: Self = Self { name: "stix_export", from: Plan::Starter };
+    /// Working with cases.
+    pub const CASE_MANAGEMENT: Self = Self { name: "case_management", from: Plan::Starter };
     /// Reading the audit trail. It is written for every plan, always.
     pub const AUDIT_LOGS: Self = Self { name: "audit_logs", from: Plan::Starter };
 }

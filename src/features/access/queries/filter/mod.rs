@@ -5,12 +5,14 @@
 //! are over-fetched. Whoever lists asks again in either case; the filter is what makes the list fast, the engine what decides.
 
 mod cedar;
+mod cover;
 mod expression;
 #[cfg(test)]
 mod tests;
 
 use rusqlite::types::Value;
 
+pub use self::cover::Seek;
 use self::expression::{Expression, all, any, not};
 use crate::{
     features::access::model::{Circumstances, Clause, Compiled, Condition, Holder, Standing, Truth, Verdict},
@@ -54,6 +56,8 @@ pub struct Filter {
     pub params: Vec<Value>,
     /// Whether it selects no row that the engine would refuse.
     pub precise: bool,
+    /// Where its rows are: each of them is found by one of these seeks, which may find others, too.
+    pub seeks: Vec<Seek>,
 }
 
 /// The rows that `rights` allow `permission` on. Parameters are numbered from `first`.
@@ -70,19 +74,27 @@ pub fn filter(
         let about = clauses.iter().filter(|clause| clause.permissions.holds(permission));
         about.map(|clause| list.clause(clause)).collect::<Vec<_>>()
     };
-    let (expression, precise) = match rights.standing() {
+    let (expression, precise, seeks) = match rights.standing() {
         Standing::Member(_) if rights.standing().floor().holds(permission) => {
             let (mut allowed, mut denied) = (about(rights.allowances()), about(rights.denials()));
+            let of_clauses = allowed.len();
             let precise = list.add_policies(rights, permission, &mut allowed, &mut denied);
-            (all(vec![any(allowed), not(any(denied))]), precise)
+            // What a policy permits may lie anywhere.
+            let seeks = if allowed.len() > of_clauses {
+                vec![Seek::All]
+            } else {
+                let clauses = rights.allowances().iter();
+                list.cover(clauses.filter(|clause| clause.permissions.holds(permission)))
+            };
+            (all(vec![any(allowed), not(any(denied))]), precise, seeks)
         }
         // No rule is about anybody else: it is all or nothing.
         _ => {
             let verdict = rights.decide(permission, &Attributes::whole(), how).verdict;
-            (Expression::Known((verdict == Verdict::Allowed).into()), true)
+            (Expression::Known((verdict == Verdict::Allowed).into()), true, vec![Seek::All])
         }
     };
-    let mut filter = Filter { sql: String::new(), params: Vec::new(), precise };
+    let mut filter = Filter { sql: String::new(), params: Vec::new(), precise, seeks };
     expression.write(&mut filter, first, false);
     filter
 }

@@ -1,0 +1,171 @@
+//! A record: what it says, who it belongs to, and what rules see of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Classification, Priority, RecordKind, Severity, SourceType, Status};
+use crate::kernel::{Attributes, Field, Level, Millis, RecordId, UserId};
+
+/// Most tags of a record.
+pub const TAGS_MAX: usize = 50;
+/// Longest tag, in characters.
+pub const TAG_CHARS_MAX: usize = 64;
+/// Largest metadata or context, in bytes of JSON.
+pub const METADATA_BYTES_MAX: usize = 16 << 10;
+/// Most people let into one investigation.
+pub const COLLABORATORS_MAX: usize = 100;
+/// Most investigations that a case is linked to.
+pub const LINKS_MAX: usize = 100;
+/// Most signatures of an activity.
+pub const SIGNATURES_MAX: usize = 100;
+
+/// What a record says; as a change, what it is to say from now on: what is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Content {
+    /// Its title; the name of an activity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// More about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How far it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// What to do first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// Whom it may reach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classification: Option<Classification>,
+    /// How bad it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// What to find it by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// Whatever a client wants to keep with it; the context of an activity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+    /// Where an investigation began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_url: Option<String>,
+    /// With what it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_type: Option<SourceType>,
+    /// The investigations that a case is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub investigations: Option<Vec<RecordId>>,
+    /// The technique of MITRE ATT&CK, such as T1566.001.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mitre_technique_id: Option<String>,
+    /// The tactic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mitre_tactic: Option<String>,
+    /// How sure one is, in thousandths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence_milli: Option<i64>,
+    /// What it is recognised by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<Vec<String>>,
+}
+
+impl Content {
+    /// With what `change` says; and the names of the fields that differ then.
+    pub fn changed(&self, change: Self) -> (Self, Vec<&'static str>) {
+        let (mut after, mut names) = (self.clone(), Vec::new());
+        let Self { title, description, status, priority, classification, severity, tags, .. } = &mut after;
+        set(title, change.title, "title", &mut names);
+        set(description, change.description, "description", &mut names);
+        set(status, change.status, "status", &mut names);
+        set(priority, change.priority, "priority", &mut names);
+        set(classification, change.classification, "classification", &mut names);
+        set(severity, change.severity, "severity", &mut names);
+        set(tags, change.tags, "tags", &mut names);
+        set(&mut after.metadata, change.metadata, "metadata", &mut names);
+        set(&mut after.source_url, change.source_url, "source_url", &mut names);
+        set(&mut after.source_type, change.source_type, "source_type", &mut names);
+        set(&mut after.investigations, change.investigations, "investigations", &mut names);
+        set(&mut after.mitre_technique_id, change.mitre_technique_id, "mitre_technique_id", &mut names);
+        set(&mut after.mitre_tactic, change.mitre_tactic, "mitre_tactic", &mut names);
+        set(&mut after.confidence_milli, change.confidence_milli, "confidence", &mut names);
+        set(&mut after.signatures, change.signatures, "signatures", &mut names);
+        (after, names)
+    }
+
+    /// The values that rules look at.
+    pub fn fields(&self) -> [(Field, Option<&'static str>); 5] {
+        [
+            (Field::Classification, self.classification.map(Classification::name)),
+            (Field::Severity, self.severity.map(Severity::name)),
+            (Field::Status, self.status.map(Status::name)),
+            (Field::Priority, self.priority.map(Priority::name)),
+            (Field::Source, self.source_type.map(SourceType::name)),
+        ]
+    }
+}
+
+fn set<T: PartialEq>(
+    place: &mut Option<T>,
+    given: Option<T>,
+    name: &'static str,
+    names: &mut Vec<&'static str>,
+) {
+    if given.is_some() && *place != given {
+        *place = given;
+        names.push(name);
+    }
+}
+
+/// A record as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its kind.
+    pub kind: RecordKind,
+    /// Its id.
+    pub id: RecordId,
+    /// Who created it.
+    pub owner: UserId,
+    /// Who is to work on it.
+    pub assignee: Option<UserId>,
+    /// Who was let into it, and how far.
+    pub collaborators: Vec<(UserId, Level)>,
+    /// What it says.
+    pub content: Content,
+    /// When it was closed, if it is.
+    pub closed: Option<Millis>,
+    /// When it came to be.
+    pub created: Millis,
+    /// When it was last changed.
+    pub updated: Millis,
+    /// Counts its changes.
+    pub version: i64,
+}
+
+impl Record {
+    /// What rules see of it. What is not here, it does not have.
+    pub fn attributes(&self) -> Attributes {
+        let known = Attributes {
+            assignee: self.assignee,
+            collaborators: self.collaborators.clone(),
+            ..Attributes::whole().named(self.id.to_string()).owned_by(self.owner)
+        };
+        let fields = self.content.fields().into_iter();
+        fields
+            .filter_map(|(field, value)| Some((field, value?)))
+            .fold(known, |known, (field, value)| known.field(field, value))
+    }
+
+    /// Whether it is still worked on, and counts against the quota.
+    pub fn is_active(&self) -> bool {
+        self.content.status != Some(Status::Closed)
+    }
+
+    /// As it is with other content, from `at` on; and the names of the fields that differ then.
+    pub fn changed(&self, change: Content, at: Millis) -> (Self, Vec<&'static str>) {
+        let (content, names) = self.content.changed(change);
+        let mut after = Self { content, updated: at, version: self.version + 1, ..self.clone() };
+        after.closed = if after.is_active() { None } else { self.closed.or(Some(at)) };
+        (after, names)
+    }
+}
