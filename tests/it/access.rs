@@ -243,3 +243,22 @@ fn a_team_lead_changes_the_limited_settings_and_no_others() {
     assert_eq!(code(&patch(&senior, json!({ "settings": { "timezone": "UTC" } }))), "permission_denied");
     assert_eq!(patch(&org.admin, json!({ "settings": { "allow_guest_access": true } })).status, 200);
 }
+
+#[test]
+fn a_rule_sees_how_long_ago_and_by_what_its_caller_proved_who_it_is() {
+    let world = World::one_node();
+    let org = world.organization("acme", "enterprise");
+    let lead = org.member("lea", "team_lead");
+    let deny_unless = |condition: Value| {
+        let body = json!({
+            "effect": "deny", "subject": "everyone", "permissions": ["read:user"],
+            "condition": { "not": condition },
+        });
+        let created = org.admin.post(&org.path("/grants"), &body);
+        assert_eq!(created.status, 201, "{}", created.body);
+    };
+    deny_unless(json!({ "auth_age_max_seconds": 3_600 }));
+    assert_eq!(lead.get(&org.path("/users")).status, 200, "proven a moment ago");
+    deny_unless(json!({ "mfa": true }));
+    assert_eq!(lead.get(&org.path("/users")).status, 403, "by a password alone");
+}

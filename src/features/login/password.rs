@@ -137,11 +137,21 @@ async fn raise_cost(cx: &Cx, desk: &Desk, organization: OrgId, login: Login, pas
 }
 
 async fn refuse(cx: &Cx, organization: OrgId, email: String, keys: Keys) -> Result<Reply, Problem> {
-    // The event stands in the organization's trail, or in the installation's when there is none.
+    record_failure(cx, organization, email, keys).await?;
+    Err(Refusal::Unauthenticated.into())
+}
+
+/// Counts a password that was wrong, and has it stand in the organization's trail, or in the installation's when there
+/// is none.
+pub(super) async fn record_failure(
+    cx: &Cx,
+    organization: OrgId,
+    email: String,
+    keys: Keys,
+) -> Result<(), Problem> {
     let command = RefuseLogin { email, keys };
-    let recorded = cx.cluster.propose(&cx.ticket.step("refused"), organization, &command).await;
-    match recorded {
-        Ok(_) | Err(Unanswered::Refused { .. }) => Err(Refusal::Unauthenticated.into()),
+    match cx.cluster.propose(&cx.ticket.step("refused"), organization, &command).await {
+        Ok(_) | Err(Unanswered::Refused { .. }) => Ok(()),
         Err(other) => Err(other.into()),
     }
 }

@@ -21,11 +21,11 @@ use crate::{
 
 /// Routes of the slice.
 pub fn routes(pool: &PasswordPool) -> Vec<Route> {
-    [people::routes(pool), life::routes(), links::routes(pool), own::routes(pool)].concat()
+    [people::routes(pool), life::routes(), links::routes(pool), own::routes()].concat()
 }
 
 /// A password that is to be chosen: its length is judged here, its strength once it is known for whom.
-fn new_password() -> Rule<impl Reads<Secret<String>>, impl Describes> {
+pub fn new_password() -> Rule<impl Reads<Secret<String>>, impl Describes> {
     let describe = || json!({ "type": "string", "format": "password", "minLength": 12, "maxLength": 128 });
     value::rule(describe, |given| {
         let password = given.as_str().ok_or("must be text")?.to_owned();
@@ -35,7 +35,7 @@ fn new_password() -> Rule<impl Reads<Secret<String>>, impl Describes> {
 }
 
 /// A password that is to be checked.
-fn known_password() -> Rule<impl Reads<Secret<String>>, impl Describes> {
+pub fn known_password() -> Rule<impl Reads<Secret<String>>, impl Describes> {
     let describe = || json!({ "type": "string", "format": "password", "maxLength": 1024 });
     value::rule(describe, |given| {
         let password = given.as_str().filter(|text| text.len() <= 1024).ok_or("must be text")?;
@@ -44,7 +44,7 @@ fn known_password() -> Rule<impl Reads<Secret<String>>, impl Describes> {
 }
 
 /// Judges a password that somebody of `organization` chose, given what others know about that person.
-async fn judge(
+pub async fn judge(
     cx: &Cx,
     organization: OrgId,
     person: &[&str],

@@ -1,17 +1,19 @@
-//! What a caller does with itself: who am I, my profile, my password.
+//! What a caller does with itself: who am I, my profile.
 
 use serde_json::json;
 
-use super::{judge, known_password, new_password, people::read_changes, read_back};
+use super::{people::read_changes, read_back};
 use crate::{
     cluster::View,
-    features::identity::{ChangePassword, PasswordPool, UpdateSelf, queries},
-    kernel::{OrgId, Permission, Secret, UserId},
-    web::{Cx, Fields, Method, Needs, Problem, Reply, Route},
+    features::{
+        access,
+        identity::{UpdateSelf, queries},
+    },
+    kernel::{OrgId, Permission, UserId},
+    web::{Cx, Method, Needs, Problem, Reply, Route},
 };
 
-pub(super) fn routes(pool: &PasswordPool) -> Vec<Route> {
-    let pool = pool.clone();
+pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::v2(Method::Get, "/auth/me", "whoAmI", "The caller and its permissions", Needs::Caller, |cx| {
             Box::pin(me(cx))
@@ -26,18 +28,6 @@ pub(super) fn routes(pool: &PasswordPool) -> Vec<Route> {
             |cx| Box::pin(update(cx)),
         )
         .takes(read_changes),
-        Route::v2(
-            Method::Post,
-            "/auth/password/change",
-            "changePassword",
-            "Change the caller's password; its other sessions end",
-            Needs::Caller,
-            move |cx| {
-                let pool = pool.clone();
-                Box::pin(async move { change(cx, &pool).await })
-            },
-        )
-        .takes(read_change),
     ]
 }
 
@@ -50,10 +40,15 @@ fn own(cx: &Cx) -> Result<(OrgId, UserId), Problem> {
 
 async fn me(cx: Cx) -> Result<Reply, Problem> {
     let (home, id) = own(&cx)?;
-    let user = cx.cluster.read(&View::Local, home, move |tx| queries::by_id(tx, id)).await?.flatten();
-    let user = user.ok_or_else(Problem::unauthenticated)?;
-    let permissions: Vec<_> =
-        Permission::ALL.iter().filter(|needed| user.role.holds(**needed)).map(|held| held.name()).collect();
+    let (actor, how) = (cx.caller.actor.clone(), access::circumstances_of(&cx.ticket.origin, cx.now));
+    let read = cx.cluster.read(&View::Local, home, move |tx| {
+        let Some(user) = queries::by_id(tx, id)? else { return Ok(None) };
+        Ok(Some((user, access::compiled(tx, home, &actor)?)))
+    });
+    let (user, rights) = read.await?.flatten().ok_or_else(Problem::unauthenticated)?;
+    // What can be allowed, at least on some condition.
+    let may = |needed: &&Permission| rights.require_some(**needed, &how).is_ok();
+    let permissions: Vec<_> = Permission::ALL.iter().filter(may).map(|held| held.name()).collect();
     let organization =
         if home.is_system() { json!({ "id": home, "slug": "system" }) } else { json!({ "id": home }) };
     let body = json!({ "user": user.view(), "organization": organization, "permissions": permissions });
@@ -69,36 +64,4 @@ async fn update(cx: Cx) -> Result<Reply, Problem> {
     let answer = cx.cluster.propose(&cx.ticket, home, &command).await?;
     let user = read_back(&cx, home, id, answer.index).await?;
     Ok(Reply::ok(user.view()).etag(user.version).after(&answer))
-}
-
-/// The old password is asked for even though the caller is logged in: a session left open is not the person.
-async fn change(cx: Cx, pool: &PasswordPool) -> Result<Reply, Problem> {
-    let (home, id) = own(&cx)?;
-    let mut fields = cx.fields()?;
-    let asked = read_change(&mut fields);
-    fields.finish()?;
-    let (old, new) = asked.ok_or_else(Problem::unauthenticated)?;
-    let login =
-        cx.cluster.read(&View::Session(None), home, move |tx| queries::by_user(tx, id)).await?.flatten();
-    let login = login.ok_or_else(Problem::unauthenticated)?;
-    let same = old.reveal() == new.reveal();
-    let old_hash = login.password_hash.clone();
-    if !pool.verify(old, old_hash).await? {
-        return Err(Problem::field("/current_password", "is not your password"));
-    }
-    if same {
-        return Err(Problem::field("/new_password", "is the old one"));
-    }
-    let person = [login.user.email.as_str(), &login.user.first_name, &login.user.last_name];
-    judge(&cx, home, &person, "/new_password", &new).await?;
-    let command =
-        ChangePassword { old_hash: login.password_hash.unwrap_or_default(), new_hash: pool.hash(new).await? };
-    let answer = cx.cluster.propose(&cx.ticket, home, &command).await?;
-    Ok(Reply::none().after(&answer))
-}
-
-fn read_change(fields: &mut Fields) -> Option<(Secret<String>, Secret<String>)> {
-    let old = fields.required("current_password", known_password());
-    let new = fields.required("new_password", new_password());
-    Some((old?, new?))
 }

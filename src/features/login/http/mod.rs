@@ -1,5 +1,6 @@
 //! Routes: logging in, recovery, domains.
 
+mod change;
 mod domains;
 
 use super::{
@@ -15,8 +16,8 @@ use crate::{
 
 /// Routes of the slice.
 pub fn routes(desk: &Desk) -> Vec<Route> {
-    let factors = mfa::routes(desk);
-    let (desk, dns_server) = (desk.clone(), desk.dns_server);
+    let more = [mfa::routes(desk), vec![change::route(desk)], domains::routes(desk.dns_server)].concat();
+    let desk = desk.clone();
     let own = vec![
         Route::v2(Method::Post, "/auth/login", "logIn", "Log in with a password", Needs::Nobody, move |cx| {
             let desk = desk.clone();
@@ -34,7 +35,7 @@ pub fn routes(desk: &Desk) -> Vec<Route> {
         )
         .takes(recover::read),
     ];
-    [own, factors, domains::routes(dns_server)].concat()
+    [own, more].concat()
 }
 
 async fn login(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
