@@ -9,6 +9,9 @@ use super::{
 
 const PAGE: &str = "docs/asvs.md";
 
+/// What it refers to for what is a matter of documents; it leans on files, too.
+const RULES: &str = "docs/security.md";
+
 /// What a requirement can come to.
 const VERDICTS: &[&str] = &["met", "NOT MET", "not applicable"];
 
@@ -101,8 +104,9 @@ fn is_test(cited: &str) -> bool {
         && cited.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
 }
 
-fn page(files: &[File]) -> &str {
-    &files.iter().find(|file| file.path == PAGE).expect("docs/asvs.md is missing").text
+fn page<'a>(files: &'a [File], path: &str) -> &'a str {
+    let found = files.iter().find(|file| file.path == path);
+    &found.unwrap_or_else(|| panic!("{path} is missing")).text
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn every_requirement_has_one_row_with_its_level_and_a_verdict() {
     assert_eq!(required.len(), 112);
     let mut findings = Findings::default();
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-    for row in rows(page(&files)) {
+    for row in rows(page(&files, PAGE)) {
         *times.entry(row.id).or_default() += 1;
         match required.get(row.id) {
             None => findings.add(PAGE, row.line, row.id, "it is none of the 112 requirements"),
@@ -136,7 +140,7 @@ fn every_requirement_has_one_row_with_its_level_and_a_verdict() {
 #[test]
 fn the_counts_are_those_of_the_rows() {
     let files = all();
-    let page = page(&files);
+    let page = page(&files, PAGE);
     for verdict in VERDICTS {
         let count = rows(page).iter().filter(|row| row.verdict == *verdict).count();
         let line = format!("| {verdict} | {count} |");
@@ -145,25 +149,36 @@ fn the_counts_are_those_of_the_rows() {
 }
 
 #[test]
-fn what_the_rows_lean_on_is_there() {
-    let (files, root) = (all(), Path::new(env!("CARGO_MANIFEST_DIR")));
+fn what_the_pages_lean_on_is_there() {
+    let files = all();
     let mut findings = Findings::default();
-    for (at, line) in page(&files).lines().enumerate() {
-        let mut below = "";
-        for cited in cited(line) {
-            if is_path(cited) {
-                below = cited;
-                if !root.join(cited).exists() {
-                    findings.add(PAGE, at + 1, cited, "there is no such file");
-                }
-            } else if is_test(cited) {
-                let definition = format!("fn {cited}(");
-                let file = files.iter().find(|file| file.path == below);
-                if !file.is_some_and(|file| file.text.contains(&definition)) {
-                    findings.add(PAGE, at + 1, cited, "the file named before it has no such test");
-                }
+    for path in [PAGE, RULES] {
+        for (at, line) in page(&files, path).lines().enumerate() {
+            for (what, why) in missing(&files, line) {
+                findings.add(path, at + 1, what, why);
             }
         }
     }
     findings.settle();
+}
+
+/// Files that a line names and that are not there, and tests that are not in the file named before them.
+fn missing<'a>(files: &[File], line: &'a str) -> Vec<(&'a str, &'static str)> {
+    let mut missing = Vec::new();
+    let mut below = "";
+    for cited in cited(line) {
+        if is_path(cited) {
+            below = cited;
+            if !Path::new(env!("CARGO_MANIFEST_DIR")).join(cited).exists() {
+                missing.push((cited, "there is no such file"));
+            }
+        } else if is_test(cited) {
+            let definition = format!("fn {cited}(");
+            let file = files.iter().find(|file| file.path == below);
+            if !file.is_some_and(|file| file.text.contains(&definition)) {
+                missing.push((cited, "the file named before it has no such test"));
+            }
+        }
+    }
+    missing
 }
