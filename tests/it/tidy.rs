@@ -1,6 +1,7 @@
 //! The house rules as tests. Each prints what is wrong as `file:line: what; why`.
 
 mod arrows;
+mod asvs;
 mod lists;
 mod sizes;
 mod tokens;
