@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{Failure, folder::DataFolder};
 use crate::{
-    features::identity::model::judge_password,
+    features::identity::model::judge_strength,
     kernel::{Fault, Secret},
     store::{read_if_present, write_secret},
 };
@@ -24,7 +24,8 @@ pub(super) fn given(path: &Path) -> Result<Secret<String>, Failure> {
     })?;
     let password = Zeroizing::new(text);
     let password = password.trim_end_matches(['\r', '\n']);
-    judge_password(password).map_err(|why| Failure::new(format!("the password in {shown} {why}"), fix))?;
+    judge_strength(password, &[])
+        .map_err(|why| Failure::new(format!("the password in {shown} {why}"), fix))?;
     Ok(Secret::new(password.to_owned()))
 }
 

@@ -12,7 +12,7 @@ use crate::{
             model::{Method as Factor, RECENT_MS},
             showing, verify_code,
         },
-        identity::{self, PasswordPool},
+        identity::{self, PasswordPool, http::known_password},
     },
     kernel::Secret,
     web::{Cx, Fields, Method, Needs, Problem, Reply, Route, value},
@@ -58,7 +58,7 @@ struct Asked {
 }
 
 fn read(fields: &mut Fields) -> Asked {
-    let password = fields.optional("password", value::text(1024)).map(Secret::new);
+    let password = fields.optional("password", known_password());
     let code = fields.optional("code", value::parsed::<Code>(CODE_EXPECTED));
     let ceremony = read_ceremony(fields, false);
     let credential = fields.optional("credential", shown_credential());

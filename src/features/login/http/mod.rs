@@ -9,8 +9,10 @@ use super::{
     recover,
 };
 use crate::{
-    features::factors::{CODE_EXPECTED, Code},
-    kernel::Secret,
+    features::{
+        factors::{CODE_EXPECTED, Code},
+        identity::http::known_password,
+    },
     web::{Cx, Fields, Method, Needs, Problem, Reply, Route, value},
 };
 
@@ -48,8 +50,8 @@ async fn login(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
 fn read_login(fields: &mut Fields) -> Option<Asked> {
     // The field is called what v1 calls it; a username is taken too.
     let name = fields.required("email", value::text(254)).map(|name| name.to_lowercase());
-    let password = fields.required("password", value::text(1024));
+    let password = fields.required("password", known_password());
     let organization = fields.optional("organization", value::text(253));
     let code = fields.optional("mfa_code", value::parsed::<Code>(CODE_EXPECTED));
-    Some(Asked { name: name?, password: Secret::new(password?), organization, code })
+    Some(Asked { name: name?, password: password?, organization, code })
 }
