@@ -171,10 +171,11 @@ def judge_tokens(node, token):
     header = jwt.get_unverified_header(token)
     if header["typ"] != "at+jwt" or header["alg"] != "EdDSA":
         yield f"tokens: the header is {header}"
+    issuer = node.ask("GET", "/.well-known/oauth-authorization-server")[1]["issuer"]
     wanted = ["iss", "sub", "aud", "exp", "iat", "jti", "sid", "org", "amr", "auth_time"]
     try:
         claims = jwt.decode(
-            token, keys[header["kid"]].key, ["EdDSA"], {"require": wanted}, audience="threatflow-api", issuer="threatflow"
+            token, keys[header["kid"]].key, ["EdDSA"], {"require": wanted}, audience="threatflow-api", issuer=issuer
         )
     except (jwt.PyJWTError, KeyError) as error:
         yield f"tokens: not verified: {error!r}"
