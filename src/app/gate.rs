@@ -20,8 +20,7 @@ pub(super) struct AppGate {
 }
 
 impl AppGate {
-    pub(super) fn new(cluster: Cluster, recogniser: Recogniser, meter: CallMeter) -> Self {
-        let recall = Recall::new(cluster.clone());
+    pub(super) fn new(cluster: Cluster, recogniser: Recogniser, meter: CallMeter, recall: Recall) -> Self {
         Self { cluster, recogniser, meter, recall }
     }
 
@@ -61,12 +60,12 @@ impl AppGate {
             judge(&Compiled::fixed(Standing::Operator))?;
             return Ok(organization);
         }
-        let remembered = self.recall.remembered(organization, actor);
+        let remembered = self.recall.remembered(&self.cluster, organization, actor);
         if remembered.is_some_and(|rights| judge(&rights).is_ok()) {
             return Ok(organization);
         }
         // A no is never answered from memory: what allows it may have been written a moment ago.
-        let rights = self.recall.look_up(&cx.view, organization, actor).await?;
+        let rights = self.recall.look_up(&self.cluster, &cx.view, organization, actor).await?;
         judge(&rights)?;
         Ok(organization)
     }

@@ -8,9 +8,10 @@ use super::gate::AppGate;
 use crate::{
     cluster::{Cluster, Rehearse},
     features::{
-        access, audit,
+        access::{self, Recall},
+        audit,
         factors::{self, Passkeys},
-        identity,
+        forward, identity,
         identity::PasswordPool,
         intel, keys,
         login::{self, Desk},
@@ -52,17 +53,18 @@ impl State {
 /// Every route as data, for tests and descriptions; not to be served.
 pub fn listed() -> Vec<Route> {
     let passkeys = Passkeys::new("http://localhost");
-    routes(&Desk::new(Tokens::new(None), PasswordPool::default(), None, passkeys))
+    routes(&Desk::new(Tokens::new(None), PasswordPool::default(), None, passkeys), &Recall::default())
 }
 
 /// Every route, by slice.
-fn routes(desk: &Desk) -> Vec<Route> {
+fn routes(desk: &Desk, recall: &Recall) -> Vec<Route> {
     let mut routes = [
         sessions::http::routes(&desk.tokens),
         login::http::routes(desk),
+        forward::http::routes(&desk.tokens, recall),
         factors::http::routes(&desk.passkeys, &desk.pool),
         identity::http::routes(&desk.pool),
-        access::http::routes(),
+        access::http::routes(recall, desk.tokens.public_url()),
         organizations::http::routes(&desk.pool),
         quotas::http::routes(),
         intel::http::routes(),
@@ -93,8 +95,9 @@ fn rehearsal() -> Route {
 
 /// The server of every route.
 pub fn router(state: State) -> Router {
-    let routes = routes(&state.desk);
-    let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter));
+    let recall = Recall::default();
+    let routes = routes(&state.desk, &recall);
+    let gate = Arc::new(AppGate::new(state.cluster.clone(), state.recogniser, state.meter, recall));
     let (cluster, traffic, trusted_proxies) = (state.cluster, state.traffic, state.trusted_proxies);
     web::router(Arc::new(Frame { cluster, gate, traffic, trusted_proxies }), routes)
 }

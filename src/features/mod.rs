@@ -7,6 +7,7 @@
 pub mod access;
 pub mod audit;
 pub mod factors;
+pub mod forward;
 pub mod identity;
 pub mod intel;
 pub mod keys;

@@ -1,6 +1,6 @@
 //! The context of one request: everything a handler needs, already parsed.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -34,6 +34,7 @@ pub struct Cx {
     pub(super) headers: HeaderMap,
     pub(super) parameters: Vec<(String, String)>,
     pub(super) query: String,
+    pub(super) peer: Option<IpAddr>,
     pub(super) frame: Arc<Frame>,
 }
 
@@ -61,6 +62,17 @@ impl Cx {
     /// The same for an organization named elsewhere.
     pub async fn place_of(&self, name: &str, needs: Permission) -> Result<OrgId, Problem> {
         self.frame.gate.locate(self, name, needs, Some(&Attributes::UNKNOWN)).await
+    }
+
+    /// Whether it is a proxy that asks: one of `trusted_proxies`, or, when there are none, one on this machine.
+    pub fn from_proxy(&self) -> bool {
+        let trusted = &self.frame.trusted_proxies;
+        self.peer.is_some_and(|peer| {
+            if trusted.is_empty() {
+                return peer.to_canonical().is_loopback();
+            }
+            trusted.iter().any(|proxy| proxy.contains(peer))
+        })
     }
 
     /// The fields of a JSON body.

@@ -43,6 +43,12 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<Uuid> {
     text(headers, "x-request-id").and_then(|id| Uuid::try_parse(id).ok())
 }
 
+/// The client's request id in its own words: standards want it back as it came, whatever it is.
+pub(super) fn echoed(headers: &HeaderMap) -> Option<String> {
+    let id = text(headers, "x-request-id").filter(|id| (1..=128).contains(&id.len()));
+    id.map(str::to_owned)
+}
+
 /// What the request says about its sender.
 pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
     let bearer = text(headers, header::AUTHORIZATION.as_str()).and_then(|value| {

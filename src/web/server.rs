@@ -4,7 +4,7 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -128,6 +128,7 @@ async fn answer(
     request: Request,
 ) -> Response<Body> {
     let id = headers::request_id(request.headers()).unwrap_or_else(Uuid::now_v7);
+    let theirs = (version == Version::Bare).then(|| headers::echoed(request.headers())).flatten();
     let mut met = Met::default();
     let outcome = handle(frame, route, version, parameters, request, id, &mut met).await;
     let mut response = match outcome {
@@ -141,6 +142,9 @@ async fn answer(
         headers::set(response.headers_mut(), name, value);
     }
     headers::finish(response.headers_mut(), id);
+    if let Some(theirs) = theirs {
+        headers::set(response.headers_mut(), "x-request-id", &theirs);
+    }
     response
 }
 
@@ -170,6 +174,7 @@ async fn handle(
         if_match: headers::if_match(&parts.headers)?,
         now: now(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
+        peer: peer(&parts),
         headers: parts.headers,
         caller,
         body,
@@ -231,11 +236,15 @@ fn ticket(
     Ok(Ticket { actor, origin: origin.clone(), request: RequestId(request), fingerprint })
 }
 
+/// Who connected.
+fn peer(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
+}
+
 /// Where a request comes from: the peer that connected, or whoever a trusted proxy says that it forwarded for.
 fn origin(parts: &Parts, trusted: &[Network]) -> Origin {
     let agent = headers::text(&parts.headers, "user-agent").map(|agent| agent.chars().take(256).collect());
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let address = peer.map(|peer| headers::forwarded_for(&parts.headers, peer, trusted).to_string());
+    let address = peer(parts).map(|peer| headers::forwarded_for(&parts.headers, peer, trusted).to_string());
     Origin { ip_address: address, user_agent: agent }
 }
 

@@ -15,6 +15,7 @@ mod harness;
 
 mod access;
 mod audit;
+mod authzen;
 mod bad_input;
 mod cluster;
 mod disk;
@@ -22,6 +23,7 @@ mod divergence;
 mod domains;
 mod factors;
 mod faults;
+mod forward;
 mod goldens;
 mod hung;
 mod identity;

@@ -46,6 +46,22 @@ const OWN: &[&str] = &[
     "finishPasskey",
     "stepUp",
     "beginStepUp",
+    "evaluate",
+    "evaluateMany",
+    "searchSubjects",
+    "searchResources",
+    "searchActions",
+    "forwardAuth",
+    "forwardGet",
+    "forwardPost",
+    "forwardPut",
+    "forwardPatch",
+    "forwardDelete",
+    "forwardRootGet",
+    "forwardRootPost",
+    "forwardRootPut",
+    "forwardRootPatch",
+    "forwardRootDelete",
 ];
 /// Routes of the installation: they know no organization.
 const INSTALLATION: &[&str] = &[
@@ -69,6 +85,7 @@ const INSTALLATION: &[&str] = &[
     "rotateSigningKey",
     "getSigningKeySet",
     "getServerMetadata",
+    "getAuthzenConfiguration",
     "recover",
 ];
 
@@ -80,6 +97,11 @@ fn body_for(operation: &str) -> &'static str {
         "createPolicy" | "updatePolicy" => r#"{"name":"x","text":"forbid (principal, action, resource);"}"#,
         "createGrant" | "updateGrant" => r#"{"effect":"allow","subject":"everyone","permissions":["*:*"]}"#,
         "checkAccess" => r#"{"permission":"read:case"}"#,
+        "evaluate" | "evaluateIn" | "evaluateMany" | "evaluateManyIn" | "searchActions"
+        | "searchActionsIn" | "searchSubjects" | "searchSubjectsIn" | "searchResources"
+        | "searchResourcesIn" => {
+            r#"{"subject":{"type":"user","id":"x@y.test"},"action":{"name":"read"},"resource":{"type":"case","id":"1"}}"#
+        }
         "simulateAccess" => r#"{"grant":{"effect":"deny","subject":"everyone","permissions":["*:*"]}}"#,
         "eraseOrganization" => r#"{"slug":"victim"}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,

@@ -5,8 +5,9 @@
 Starts one node, does the main job over HTTP, and has the results judged by programs that share no code with
 ours: openapi-spec-validator reads the API descriptions, stix2-validator the exported bundle, rfc8785 and hashlib
 recompute the audit chain from the events as they are served, prometheus_client reads the metrics, PyJWT verifies an access
-token with the keys as they are published and forges others; pyotp, fido2 and Chromium log in (`factors.py`). Ends with 1
-and a line on each thing that is wrong.
+token with the keys as they are published and forges others; pyotp, fido2 and Chromium log in (`factors.py`);
+the vectors of AuthZEN's interoperability events and cedarpy judge decisions (`authzen.py`); nginx asks before it passes a request on
+(`forward.py`). Ends with 1 and a line on each thing that is wrong.
 """
 
 import hashlib
@@ -27,7 +28,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 from stix2validator import ValidationOptions, validate_string
 
+from authzen import judge_authzen
 from factors import judge_factors
+from forward import judge_forward
 
 EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples" / "bundle.json"
 PASSWORD = "correct horse battery staple"
@@ -87,7 +90,7 @@ def free_port():
 
 def main_job(node):
     """Makes an organization, imports the example, and answers its administrator's token."""
-    root = node.log_in("admin@localhost", (node.folder / "initial-admin-password").read_text().strip(), "system")
+    root = node.root = node.log_in("admin@localhost", (node.folder / "initial-admin-password").read_text().strip(), "system")
     organization = {
         "name": "Judged", "slug": "judged", "domain": "judged.example", "plan": "enterprise",
         "billing_email": "bills@judged.example",
@@ -206,6 +209,8 @@ def main():
             wrong += judge_metrics(node)
             wrong += judge_tokens(node, token)
             wrong += judge_factors(node, token)
+            wrong += judge_authzen(node, node.root)
+            wrong += judge_forward(node, token, free_port)
         finally:
             node.stop()
     for line in wrong:

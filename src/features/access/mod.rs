@@ -26,6 +26,8 @@ pub use commands::{
     SavePolicy, SaveRole, SetMember, TakeRole, circumstances_of, forget_user, oversee, require, require_for,
     require_may_give_role,
 };
-pub use model::{Circumstances, Compiled, Standing};
-pub use queries::{Collaborators, Columns, Filter, Seek, compiled, filter, organization_named, role_of};
+pub use model::{Circumstances, Compiled, External, Standing, Verdict};
+pub use queries::{
+    Collaborators, Columns, Filter, Seek, compiled, filter, group_names_of, organization_named, role_of,
+};
 pub use recall::Recall;

@@ -52,6 +52,11 @@ impl Tokens {
         }
     }
 
+    /// Who the tokens say issued them.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// The URL under which clients reach the API, if it is configured.
     pub fn public_url(&self) -> Option<&str> {
         self.public_url.as_deref()

@@ -115,9 +115,14 @@ impl KeySet {
 
     /// A token.
     pub fn sign(&self, claims: &Claims) -> Result<String, Fault> {
+        self.sign_as(TYPE, claims)
+    }
+
+    /// Other claims, as a token that says it is of another type: whoever takes it for an access token looks wrong.
+    pub fn sign_as(&self, typ: &str, claims: &impl Serialize) -> Result<String, Fault> {
         let (kid, key) = self.signer.as_ref().ok_or_else(|| Fault::found("no key signs tokens"))?;
         let header =
-            Header { typ: Some(TYPE.to_owned()), kid: Some(kid.clone()), ..Header::new(Algorithm::EdDSA) };
+            Header { typ: Some(typ.to_owned()), kid: Some(kid.clone()), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, claims, key).map_err(|error| Fault::new("sign a token", error))
     }
 

@@ -216,6 +216,8 @@ impl Stage {
         let filled = path.replace("{org}", &self.target.id).replace("{id}", &id).replace("{domain}", &id);
         let filled =
             filled.replace("{user}", &self.user).replace("{subject}", &format!("user:{}", self.user));
+        let filled = filled.replace("{organization}", "me").replace("{permission}", "read:case");
+        let filled = filled.replace("{*rest}", "there");
         let body = self.filled(gentle_body(route.operation));
         let body = (route.method != Method::Get).then_some(body.as_bytes());
         let filled = format!("{}{filled}", version.prefix());

@@ -21,6 +21,7 @@ const SLICES: &[&str] = &[
     "identity",
     "factors",
     "login",
+    "forward",
     "organizations",
     "intel",
     "workspace",

@@ -152,6 +152,7 @@ fn copy_rows(from: &Connection, to: &Connection, select: &str, table: &str) -> R
 const TABLES: &str =
     "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name LIKE 'access\\_%' ESCAPE '\\'
     ORDER BY name";
-const USERS_TABLE: &str = "CREATE TABLE identity_users (id TEXT PRIMARY KEY, role TEXT, state TEXT) STRICT;
+const USERS_TABLE: &str =
+    "CREATE TABLE identity_users (id TEXT PRIMARY KEY, role TEXT, state TEXT, email TEXT) STRICT;
     CREATE TABLE sessions_open (id TEXT PRIMARY KEY, user_id TEXT, auth_ms INTEGER, amr TEXT) STRICT";
-const USERS: &str = "SELECT id, role, state FROM identity_users ORDER BY id";
+const USERS: &str = "SELECT id, role, state, NULL FROM identity_users ORDER BY id";

@@ -1,17 +1,18 @@
 //! May somebody do something? One question, or up to a hundred.
 
-use std::collections::{BTreeMap, btree_map::Entry};
-
 use serde_json::{Map, Value, json};
 
-use super::body::{object_of, thing};
+use super::{
+    body::{object_of, thing},
+    with,
+};
 use crate::{
+    cluster::View,
     features::access::{
-        circumstances_of,
+        Recall, circumstances_of,
         model::{Circumstances, Compiled, Verdict},
-        queries,
     },
-    kernel::{Actor, Attributes, Fault, Millis, OrgId, Permission, Refusal, UserId},
+    kernel::{Attributes, Millis, Permission, UserId},
     web::{
         Cx, Fields, Method, Needs, Problem, Reply, Route,
         value::{self, Describes, Reads, Rule},
@@ -22,7 +23,7 @@ use crate::{
 const CHECKS_MAX: usize = 100;
 
 /// The routes.
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes(recall: &Recall) -> Vec<Route> {
     let summary =
         "May the caller, or another user, do this? Up to 100 questions at once, with reasons on demand";
     vec![
@@ -32,7 +33,7 @@ pub(super) fn routes() -> Vec<Route> {
             "checkAccess",
             summary,
             Needs::Caller,
-            |cx| Box::pin(check(cx)),
+            with(recall, check),
         )
         .takes(read_asked),
     ]
@@ -166,58 +167,32 @@ fn part<T>(
     }
 }
 
-async fn check(cx: Cx) -> Result<Reply, Problem> {
+async fn check(cx: Cx, recall: Recall) -> Result<Reply, Problem> {
     let org = cx.place(Permission::OrganizationRead).await?;
     let mut fields = cx.fields()?;
     let asked = read_asked(&mut fields);
     fields.finish()?;
     let asked = asked.ok_or_else(Problem::not_found)?;
-    let (actor, explain) = (cx.caller.actor.clone(), asked.explain);
     let now = circumstances_of(&cx.ticket.origin, cx.now);
-    let checks = asked.checks;
-    let read = move |tx: &rusqlite::Connection| answers(tx, org, &actor, &now, &checks, explain);
-    let answers = cx.cluster.read(&cx.view, org, read).await?.ok_or_else(Problem::not_found)??;
+    // Others do not ask from where the caller does.
+    let elsewhere = Circumstances { at: now.at, ..Circumstances::default() };
+    let own = recall.rights(&cx.cluster, &cx.view, org, &cx.caller.actor).await?;
+    let mut answers = Vec::with_capacity(asked.checks.len());
+    for check in &asked.checks {
+        let Some(user) = check.user.filter(|user| own.holder().user != Some(*user)) else {
+            answers.push(answer(&own, check, &now, asked.explain));
+            continue;
+        };
+        own.require(Permission::AccessCheck, &Attributes::whole(), &now)?;
+        // What is fresh enough for the caller is so for those it asks about.
+        let rights = recall.rights_of(&cx.cluster, &View::Local, org, user).await?;
+        answers.push(answer(&rights, check, &elsewhere, asked.explain));
+    }
     let mut answers = answers.into_iter();
     if asked.many {
         return Ok(Reply::ok(json!({ "results": answers.collect::<Vec<_>>() })));
     }
     Ok(Reply::ok(answers.next().unwrap_or_default()))
-}
-
-/// Answers in the order of the questions; compiles each user's rights once.
-fn answers(
-    tx: &rusqlite::Connection,
-    org: OrgId,
-    caller: &Actor,
-    now: &Circumstances,
-    checks: &[Check],
-    explain: bool,
-) -> Result<Result<Vec<Value>, Refusal>, Fault> {
-    let own = queries::compiled(tx, org, caller)?;
-    let mut others: BTreeMap<UserId, Compiled> = BTreeMap::new();
-    let mut answers = Vec::with_capacity(checks.len());
-    for check in checks {
-        // Others do not ask from where the caller does.
-        let elsewhere = Circumstances { at: now.at, ..Circumstances::default() };
-        let mut how = &elsewhere;
-        let rights = match check.user.filter(|user| own.holder().user != Some(*user)) {
-            None => {
-                how = now;
-                &own
-            }
-            Some(user) => {
-                if let Err(refusal) = own.require(Permission::AccessCheck, &Attributes::whole(), now) {
-                    return Ok(Err(refusal));
-                }
-                match others.entry(user) {
-                    Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(place) => place.insert(queries::compiled_for(tx, org, user)?),
-                }
-            }
-        };
-        answers.push(answer(rights, check, how, explain));
-    }
-    Ok(Ok(answers))
 }
 
 fn answer(rights: &Compiled, check: &Check, now: &Circumstances, explain: bool) -> Value {

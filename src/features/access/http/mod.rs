@@ -1,6 +1,7 @@
 //! Routes of access: what an organization adds to the built-in roles, and questions about who may do what.
 
 mod ask;
+mod authzen;
 mod body;
 mod grants;
 mod groups;
@@ -13,25 +14,39 @@ mod simulate;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::queries::Stored;
+use super::{Recall, queries::Stored};
 use crate::{
     cluster::{Answer, View},
-    web::{Cx, Problem, Reply, Route},
+    web::{Cx, Later, Problem, Reply, Route},
 };
 
+pub use authzen::sketch as read_question;
+
 /// Routes of the slice.
-pub fn routes() -> Vec<Route> {
+pub fn routes(recall: &Recall, public_url: Option<&str>) -> Vec<Route> {
     [
         vec![matrix::route()],
         roles::routes(),
         groups::routes(),
         grants::routes(),
         policies::routes(),
-        ask::routes(),
+        ask::routes(recall),
+        authzen::routes(recall, public_url),
         vec![simulate::route(), review::route()],
     ]
     .concat()
 }
+
+/// A handler that asks what the node remembers of rights.
+fn with<F>(recall: &Recall, handle: fn(Cx, Recall) -> F) -> impl Fn(Cx) -> Answering + use<F>
+where
+    F: Future<Output = Result<Reply, Problem>> + Send + 'static,
+{
+    let recall = recall.clone();
+    move |cx| Box::pin(handle(cx, recall.clone()))
+}
+
+type Answering = Later<'static, Result<Reply, Problem>>;
 
 /// A stored thing as it is shown: its own fields, and when it came to be and changed.
 fn view<T: Serialize>(stored: &Stored<T>) -> Value {

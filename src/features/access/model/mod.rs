@@ -18,7 +18,8 @@ pub use compiled::{
 pub use condition::{Circumstances, Condition, DEPTH_MAX, Holder, PARTS_MAX, Truth, VALUES_MAX};
 pub use network::Network;
 pub use policy::{
-    Bound, FLAWED, POLICIES_MAX, Policies, Policy, PolicyVerdict, SLICE_MAX, TEXT_BYTES_MAX, scope, type_name,
+    Bound, External, FLAWED, POLICIES_MAX, Policies, Policy, PolicyVerdict, SLICE_MAX, TEXT_BYTES_MAX, scope,
+    type_name,
 };
 pub use rule::{
     CustomRole, Effect, GRANTS_MAX, GROUPS_MAX, Given, Grant, Group, Holding, Patterns, ROLES_MAX, RULES_MAX,

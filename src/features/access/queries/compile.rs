@@ -125,7 +125,11 @@ fn bound(tx: &Connection, user: UserId, role: Role, given: &Given) -> Result<Opt
     let inherited = given.inherited.iter().map(|(role, until)| (RoleRef::BuiltIn(*role), *until));
     let custom = given.roles.iter().map(|(role, until)| (RoleRef::Custom(role.id), *until));
     let bound = Bound::new(policies, user, &given.groups, own.chain(inherited).chain(custom));
-    bound.map(Some).ok_or_else(|| Fault::found("the schema of policies does not know its own types"))
+    let email =
+        tx.prepare_cached(EMAIL)?.query_row([user.to_string()], |row| row.get(0)).optional()?.flatten();
+    bound
+        .map(|bound| Some(bound.with_email(email)))
+        .ok_or_else(|| Fault::found("the schema of policies does not know its own types"))
 }
 
 /// How the user of a session last proved who it is.
@@ -249,5 +253,6 @@ const MEMBER: &str = "SELECT role,
         OR EXISTS (SELECT 1 FROM access_policies)
     FROM identity_users WHERE id = ?1 AND state = 'active'
     AND (?2 IS NULL OR EXISTS (SELECT 1 FROM sessions_open WHERE id = ?2 AND user_id = ?1))";
+const EMAIL: &str = "SELECT email FROM identity_users WHERE id = ?1";
 const PROVEN: &str = "SELECT auth_ms, amr FROM sessions_open WHERE id = ?1";
 const OVERSEEN: &str = "SELECT EXISTS (SELECT 1 FROM access_overseers WHERE organization = ?1)";

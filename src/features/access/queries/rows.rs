@@ -236,6 +236,25 @@ pub(in crate::features::access) fn user_exists(tx: &Connection, user: UserId) ->
     Ok(tx.prepare_cached(USER)?.query_row([user.to_string()], |row| row.get(0))?)
 }
 
+/// The active user with an address.
+pub(in crate::features::access) fn user_with_email(
+    tx: &Connection,
+    email: &str,
+) -> Result<Option<UserId>, Fault> {
+    let id: Option<String> =
+        tx.prepare_cached(USER_WITH_EMAIL)?.query_row([email], |row| row.get(0)).optional()?;
+    let parsed =
+        id.map(|id| id.parse().map_err(|error| Fault::new(format!("read the user id {id:?}"), error)));
+    parsed.transpose()
+}
+
+/// Names of a user's groups, in order.
+pub fn group_names_of(tx: &Connection, user: UserId) -> Result<Vec<String>, Fault> {
+    let mut statement = tx.prepare_cached(GROUP_NAMES_OF)?;
+    let names = statement.query_map([user.to_string()], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
 /// Whether anything has expired at a moment.
 pub(in crate::features::access) fn any_expired(tx: &Connection, at: Millis) -> Result<bool, Fault> {
     Ok(tx.prepare_cached(EXPIRED)?.query_row([at.0], |row| row.get(0))?)
@@ -273,5 +292,9 @@ const MENTIONS: &str = "SELECT (SELECT count(*) FROM access_grants WHERE instr(b
 const POLICIES_NAMING: &str = "SELECT EXISTS (SELECT 1 FROM access_policies WHERE instr(body, ?1) > 0)";
 const USERS: &str = "SELECT id FROM identity_users WHERE id > ?1 AND state = 'active' ORDER BY id LIMIT ?2";
 const USER: &str = "SELECT EXISTS (SELECT 1 FROM identity_users WHERE id = ?1)";
+const USER_WITH_EMAIL: &str = "SELECT id FROM identity_users WHERE email = ?1 AND state = 'active'";
+const GROUP_NAMES_OF: &str =
+    "SELECT name FROM access_members JOIN access_groups ON access_groups.id = group_id
+    WHERE user_id = ?1 ORDER BY name";
 const EXPIRED: &str = "SELECT EXISTS (SELECT 1 FROM access_grants WHERE expires_ms <= ?1)
     OR EXISTS (SELECT 1 FROM access_holdings WHERE expires_ms <= ?1)";

@@ -7,6 +7,7 @@
 //! Principals are `User::"<id>"`, in `Role::"<name or id>"` and `Group::"<id>"`; actions are `Action::"read"`;
 //! resources are `Investigation::"<id>"`, one type for each type of the table of permissions.
 
+mod external;
 mod schema;
 mod text;
 
@@ -23,9 +24,11 @@ use cedar_policy::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::external::External;
 pub use self::schema::type_name;
 pub use self::text::{FLAWED, TEXT_BYTES_MAX, scope};
 use self::{
+    external::Externals,
     schema::{attributes_of, context_of, uid},
     text::{Parsed, parse},
 };
@@ -79,6 +82,7 @@ struct Slice {
 #[derive(Default)]
 pub struct Policies {
     slices: BTreeMap<Permission, Slice>,
+    externals: Externals,
 }
 
 impl fmt::Debug for Policies {
@@ -94,6 +98,9 @@ impl Policies {
         let mut read = Self::default();
         for policy in policies {
             let parsed = parse(policy).map_err(|_| policy.id)?;
+            if let Some(scope) = &parsed.external {
+                read.externals.add(policy.id, &parsed.policy, scope).ok_or(policy.id)?;
+            }
             for permission in parsed.permissions.iter() {
                 read.slices.entry(permission).or_default().add(policy.id, &parsed).ok_or(policy.id)?;
             }
@@ -101,9 +108,10 @@ impl Policies {
         Ok(read)
     }
 
-    /// A permission that more policies can be about than may be asked at once.
-    pub fn overfull(&self) -> Option<Permission> {
-        self.slices.iter().find(|(_, slice)| slice.count > SLICE_MAX).map(|(permission, _)| *permission)
+    /// A permission, or a type of others, that more policies can be about than may be asked at once.
+    pub fn overfull(&self) -> Option<String> {
+        let full = self.slices.iter().find(|(_, slice)| slice.count > SLICE_MAX);
+        full.map(|(permission, _)| permission.to_string()).or_else(|| self.externals.overfull())
     }
 }
 
@@ -129,6 +137,7 @@ impl Slice {
 pub struct Bound {
     policies: Arc<Policies>,
     principal: EntityUid,
+    email: Option<String>,
     /// The user's groups and roles, each with the moment up to which it has it.
     parents: Vec<(EntityUid, Option<Millis>)>,
 }
@@ -144,7 +153,14 @@ impl Bound {
         let groups = groups.iter().map(|group| Some((uid("Group", &group.to_string())?, None)));
         let roles = roles.map(|(role, until)| Some((uid("Role", &role.to_string())?, until)));
         let parents = groups.chain(roles).collect::<Option<Vec<_>>>()?;
-        Some(Self { policies, principal: uid("User", &user.to_string())?, parents })
+        Some(Self { policies, principal: uid("User", &user.to_string())?, email: None, parents })
+    }
+
+    /// The same, whose user has this address.
+    #[must_use]
+    pub fn with_email(mut self, email: Option<String>) -> Self {
+        self.email = email;
+        self
     }
 
     /// The policies that can be about it, as JSON, and whether each forbids.

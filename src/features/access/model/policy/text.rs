@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     Policy,
+    external::{self, Scope},
     schema::{SCHEMA, type_name},
 };
 use crate::kernel::{Permission, PermissionSet};
@@ -25,6 +26,8 @@ pub(super) struct Parsed {
     pub(super) looks: bool,
     /// It, as JSON.
     pub(super) form: Value,
+    /// What it is about instead, when it is about things of others.
+    pub(super) external: Option<Scope>,
 }
 
 /// Reads a policy, or says what is wrong with its text.
@@ -35,6 +38,11 @@ pub(super) fn parse(policy: &Policy) -> Result<Parsed, String> {
     let id = cedar_policy::PolicyId::new(policy.id.to_string());
     let read = cedar_policy::Policy::parse(Some(id), &policy.text)
         .map_err(|error| format!("is not one Cedar policy: {error}"))?;
+    let external = external::scope_of(&read)?;
+    if external.is_some() {
+        let permissions = PermissionSet::NONE;
+        return Ok(Parsed { policy: read, permissions, looks: true, form: Value::Null, external });
+    }
     validate(&read)?;
     let permissions = permissions_of(&read);
     if permissions.is_empty() {
@@ -45,7 +53,7 @@ pub(super) fn parse(policy: &Policy) -> Result<Parsed, String> {
     }
     let form = read.to_json().map_err(|error| format!("cannot be looked through: {error}"))?;
     let looks = looks_at_resource(&read, &form);
-    Ok(Parsed { policy: read, permissions, looks, form })
+    Ok(Parsed { policy: read, permissions, looks, form, external })
 }
 
 fn validate(policy: &cedar_policy::Policy) -> Result<(), String> {
@@ -99,7 +107,8 @@ fn mentions_resource(value: &Value) -> bool {
     }
 }
 
-/// What is wrong with a policy, in detail; for the edge. Its permissions and whether it permits, when nothing is.
+/// What is wrong with a policy, in detail; for the edge. Its permissions and whether it permits, when nothing is. One about
+/// things of others has none.
 pub fn scope(policy: &Policy) -> Result<(PermissionSet, bool), String> {
     parse(policy).map(|parsed| (parsed.permissions, parsed.policy.effect() == Effect::Permit))
 }

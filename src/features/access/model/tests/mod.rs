@@ -3,6 +3,7 @@
 
 mod conditions;
 mod decisions;
+mod external;
 mod policies;
 
 use serde_json::{Value, json};
