@@ -79,7 +79,7 @@ def ask(port, path, token=None, method="GET", **more):
 
 
 def judge_proxy(node, port, admin):
-    user = {"email": "zoe@judged.example", "password": PASSWORD, "role": "analyst", "first_name": "Zoë", "last_name": "Z"}
+    user = {"email": "zoe.proxy@judged.example", "password": PASSWORD, "role": "analyst", "first_name": "Zoë", "last_name": "Z"}
     made = node.done("POST", "/organizations/judged/users", user, admin)
     zoe = node.log_in(user["email"], PASSWORD, "judged")
     forged = {"Remote_User": "root", "Remote_Groups": "admins", "X_ThreatFlow_Token": "forged", "X_Forwarded_Uri": "/x"}
