@@ -35,7 +35,7 @@ pub struct Update {
 
 impl Command for Update {
     const KIND: Kind = Kind::new("organizations.update", 1);
-    /// The least that any change needs; [`needs_of`] says what this one does.
+    /// The least that any change needs; `needs_of` says what this one does.
     const NEEDS: Permission = Permission::SettingsUpdate;
     const ASKS: Asks = Asks::Again;
     type Reply = i64;
