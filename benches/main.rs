@@ -28,8 +28,8 @@ mod report;
 use self::{
     etcd::Etcd,
     figures::{
-        access, cold, crowd, failover, flood, idle, import, reads, rejoin, restart, scrub, startup, stop,
-        tokens, writes,
+        access, check, cold, crowd, failover, flood, idle, import, reads, rejoin, restart, scrub, startup,
+        stop, tokens, writes,
     },
     options::{Figure, Options},
     product::Product,
@@ -91,6 +91,9 @@ async fn on_a_cluster(options: &Options, product: &Product, report: &mut Report)
     }
     if options.wants(Figure::Tokens) {
         tokens::measure(options, product, report).await;
+    }
+    if options.wants(Figure::Check) {
+        check::measure(options, product, report).await;
     }
     if options.wants(Figure::Stop) && product.nodes() > 1 {
         stop::measure(options, product, report).await;

@@ -20,10 +20,11 @@ pub enum Figure {
     Scrub,
     Access,
     Tokens,
+    Check,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 15] = [
+    const ALL: [(&'static str, Self); 16] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
@@ -39,6 +40,7 @@ impl Figure {
         ("scrub", Self::Scrub),
         ("access", Self::Access),
         ("tokens", Self::Tokens),
+        ("check", Self::Check),
     ];
 }
 
@@ -56,7 +58,7 @@ pub struct Options {
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
                      \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin and scrub\n\
-                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, access, tokens";
+                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, access, tokens, check";
 
 impl Options {
     /// Reads it, or ends the program.

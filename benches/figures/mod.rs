@@ -1,6 +1,7 @@
 //! One file for each figure.
 
 pub mod access;
+pub mod check;
 pub mod cold;
 pub mod crowd;
 pub mod failover;

@@ -208,7 +208,7 @@ def table_as_cedar(matrix):
 def judge_table(node, root):
     place = Place(node, root, "table")
     for role in ROLES:
-        place.user(role, f"{role}@table.example", [], role)
+        place.user(role, f"some.{role}@table.example", [], role)
     matrix = node.done("GET", "/access/matrix", token=place.token)
     policies, dice = table_as_cedar(matrix), random.Random(SEED)
     inherits = {row["role"]: row["inherits"] for row in matrix["roles"]}
