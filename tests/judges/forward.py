@@ -97,8 +97,13 @@ def judge_proxy(node, port, admin):
         yield f"nginx: what the client forged came through: {got}"
     token = got["x-threatflow-token"][0]
     keys = jwt.PyJWKSet.from_dict(node.ask("GET", "/.well-known/jwks.json")[1])
-    key = keys[jwt.get_unverified_header(token)["kid"]].key
-    claims = jwt.decode(token, key, ["EdDSA"], audience="threatflow-forward", issuer=f"http://localhost:{node.site}")
+    issuer = f"http://localhost:{node.site}"
+    try:
+        key = keys[jwt.get_unverified_header(token)["kid"]].key
+        claims = jwt.decode(token, key, ["EdDSA"], audience="threatflow-forward", issuer=issuer)
+    except (jwt.PyJWTError, KeyError) as error:
+        yield f"nginx: the token that the service got is not verified: {error!r}"
+        return
     if claims["sub"] != made["id"] or claims["exp"] - claims["iat"] != 60:
         yield f"nginx: the token says {claims}"
     for what, wanted, path, credentials in (
