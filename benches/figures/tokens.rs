@@ -22,7 +22,7 @@ pub async fn measure(options: &Options, product: &Product, report: &mut Report) 
     let mut clients = Vec::with_capacity(CLIENTS);
     for number in 0..CLIENTS {
         let address = product.addresses[number % product.nodes()];
-        let body = json!({ "email": "admin@tokens.test", "password": "figures figures figures", "organization": "tokens" });
+        let body = json!({ "email": "admin@tokens.test", "password": "staircase orbit lamp seven", "organization": "tokens" });
         let login = http::request("POST", "/api/v2/auth/login", &[], body.to_string().as_bytes());
         let answer = http::once(address, &login, ANSWER).await.expect("an answer");
         let token = answer.json()["tokens"]["refresh_token"].as_str().expect("a refresh token").to_owned();
