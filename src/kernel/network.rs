@@ -14,6 +14,13 @@ pub struct Network {
 }
 
 impl Network {
+    /// What `text` writes, unless it writes IPv4 mapped into IPv6: for rules, whose authors would read such a mask as one
+    /// of IPv6.
+    pub fn unmapped(text: &str) -> Option<Self> {
+        let address: IpAddr = text.split_once('/').map_or(text, |(address, _)| address).parse().ok()?;
+        if address.to_canonical() == address { text.parse().ok() } else { None }
+    }
+
     /// Whether `address` lies in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -38,7 +45,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (address, bits) = match text.split_once('/') {
             None => (text, None),
-            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| ())?)),
+            Some((address, bits)) => (address, Some(digits(bits).ok_or(())?)),
         };
         let written: IpAddr = address.parse().map_err(|_| ())?;
         let address = written.to_canonical();
@@ -48,6 +55,12 @@ impl FromStr for Network {
         let bits = bits.checked_sub(written_max - max).filter(|bits| *bits <= max).ok_or(())?;
         Ok(Self { address, bits })
     }
+}
+
+/// A number of bits, without a sign.
+fn digits(text: &str) -> Option<u8> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
 }
 
 fn width(address: IpAddr) -> u8 {
@@ -89,10 +102,23 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for text in
-            ["", "192.0.2.0/33", "2001:db8::/129", "192.0.2/24", "host", "1.2.3.4/-1", "::ffff:1.2.3.4/90"]
-        {
+        for text in [
+            "",
+            "192.0.2.0/33",
+            "2001:db8::/129",
+            "192.0.2/24",
+            "host",
+            "1.2.3.4/-1",
+            "1.2.3.4/+1",
+            "::ffff:1.2.3.4/90",
+        ] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn rules_do_not_write_mapped_addresses() {
+        assert_eq!(Network::unmapped("192.0.2.0/24"), "192.0.2.0/24".parse().ok());
+        assert_eq!(Network::unmapped("::ffff:192.0.2.0/120"), None);
     }
 }

@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value, json};
 
-use super::{network::Network, window::DayWindow};
-use crate::kernel::{Attributes, Field, FieldError, GroupId, Level, Millis, UserId};
+use super::window::DayWindow;
+use crate::kernel::{Attributes, Field, FieldError, GroupId, Level, Millis, Network, UserId};
 
 /// How deep conditions nest at most.
 pub const DEPTH_MAX: usize = 6;
@@ -307,7 +307,7 @@ fn read_leaf(key: &str, value: &Value, at: &str) -> Read {
         }
         "ip_in" => {
             let what = "must be a list of networks such as 192.0.2.0/24";
-            Ok(Condition::IpIn(read_set(value, at, what, |text| text.parse().ok())?))
+            Ok(Condition::IpIn(read_set(value, at, what, Network::unmapped)?))
         }
         "time" => DayWindow::parse(value, at).map(Condition::Time),
         "auth_age_max_seconds" => {

@@ -4,7 +4,6 @@
 
 mod compiled;
 mod condition;
-mod network;
 mod policy;
 mod rule;
 mod standing;
@@ -16,7 +15,6 @@ pub use compiled::{
     Clause, Compiled, Decision, Proven, Reason, Source, UNDENIABLE, Verdict, clause_view, condition_of,
 };
 pub use condition::{Circumstances, Condition, DEPTH_MAX, Holder, PARTS_MAX, Truth, VALUES_MAX};
-pub use network::Network;
 pub use policy::{
     Bound, External, FLAWED, POLICIES_MAX, Policies, Policy, PolicyVerdict, SLICE_MAX, TEXT_BYTES_MAX, scope,
     type_name,

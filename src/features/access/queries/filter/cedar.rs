@@ -10,8 +10,8 @@ use super::{
     expression::{Expression, all, any, not},
 };
 use crate::{
-    features::access::model::{Bound, Network, Truth, local, type_name},
-    kernel::{Field, Level, Permission},
+    features::access::model::{Bound, Truth, local, type_name},
+    kernel::{Field, Level, Network, Permission},
 };
 
 /// What one policy is about.
@@ -263,7 +263,7 @@ impl Reader<'_> {
         let [address, range] = arguments.as_array()?.as_slice() else { return None };
         let of_context = address.get(".")?;
         let is_ip = of_context.get("left")?.get("Var")? == "context" && of_context.get("attr")? == "ip";
-        let network: Network = range.get("ip")?.get(0)?.get("Value")?.as_str()?.parse().ok()?;
+        let network = Network::unmapped(range.get("ip")?.get(0)?.get("Value")?.as_str()?)?;
         let ip = self.list.how.ip.filter(|_| is_ip)?;
         Some(Expression::Known(network.contains(ip).into()))
     }
