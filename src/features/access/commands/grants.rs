@@ -4,7 +4,7 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Saved, escalation::Giver, require_room, require_version};
+use super::{Saved, escalation::Giver, next_version, require_room, require_version};
 use crate::{
     cluster::{Apply, Command, Kind},
     features::access::{
@@ -36,20 +36,9 @@ impl Command for SaveGrant {
         let (id, grant) = (self.grant.id.to_string(), self.grant);
         let before = queries::grant(cx.tx, grant.id)?;
 
-        let version = match &before {
-            None if self.new => {
-                require_room("grants", queries::count(cx.tx, "grant")?, GRANTS_MAX)?;
-                1
-            }
-            None => return Err(Refusal::NotFound.into()),
-            Some(_) if self.new => {
-                return Err(Refusal::WrongState { state: "there already".to_owned() }.into());
-            }
-            Some(stored) => {
-                require_version(self.if_version, stored.version)?;
-                stored.version + 1
-            }
-        };
+        let room = || require_room("grants", queries::count(cx.tx, "grant")?, GRANTS_MAX);
+        let stored = before.as_ref().map(|stored| stored.version);
+        let version = next_version(stored, self.new, self.if_version, room)?;
         require_sound(cx, &grant)?;
         let giver = Giver::of(cx)?;
         if let Some(denial) = before.as_ref().filter(|stored| stored.value.effect == Effect::Deny) {

@@ -4,7 +4,7 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Saved, escalation::Giver, require_room, require_version};
+use super::{Saved, escalation::Giver, next_version, require_room, require_version};
 use crate::{
     cluster::{Apply, Command, Kind},
     features::access::{
@@ -36,20 +36,9 @@ impl Command for SaveGroup {
         let id = self.group.id.to_string();
         let before = queries::group(cx.tx, self.group.id)?;
 
-        let version = match &before {
-            None if self.new => {
-                require_room("groups", queries::count(cx.tx, "group")?, GROUPS_MAX)?;
-                1
-            }
-            None => return Err(Refusal::NotFound.into()),
-            Some(_) if self.new => {
-                return Err(Refusal::WrongState { state: "there already".to_owned() }.into());
-            }
-            Some(stored) => {
-                require_version(self.if_version, stored.version)?;
-                stored.version + 1
-            }
-        };
+        let room = || require_room("groups", queries::count(cx.tx, "group")?, GROUPS_MAX);
+        let stored = before.as_ref().map(|stored| stored.version);
+        let version = next_version(stored, self.new, self.if_version, room)?;
         if queries::is_name_taken(cx.tx, "group", &self.group.name, &id)? {
             return Err(Refusal::NameTaken.into());
         }

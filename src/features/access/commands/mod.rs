@@ -32,6 +32,24 @@ pub struct Saved<I> {
 }
 
 /// Compares the version that the caller read with the present one.
+/// The version of a row that is saved: of a new one, for which there must be room, or of one that was read.
+fn next_version(
+    before: Option<i64>,
+    new: bool,
+    wanted: Option<i64>,
+    room: impl FnOnce() -> Result<(), Stop>,
+) -> Result<i64, Stop> {
+    match before {
+        None if new => room().map(|()| 1),
+        None => Err(Refusal::NotFound.into()),
+        Some(_) if new => Err(Refusal::WrongState { state: "there already".to_owned() }.into()),
+        Some(version) => {
+            require_version(wanted, version)?;
+            Ok(version + 1)
+        }
+    }
+}
+
 fn require_version(wanted: Option<i64>, current: i64) -> Result<(), Stop> {
     match wanted {
         Some(wanted) if wanted != current => Err(Refusal::VersionMismatch { current }.into()),

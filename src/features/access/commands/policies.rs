@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     Saved,
     escalation::{Given, Giver},
-    require_room, require_version,
+    next_version, require_room, require_version,
 };
 use crate::{
     cluster::{Apply, Command, Kind},
@@ -40,20 +40,9 @@ impl Command for SavePolicy {
         let (id, policy) = (self.policy.id.to_string(), self.policy);
         let before = queries::policy(cx.tx, policy.id)?;
 
-        let version = match &before {
-            None if self.new => {
-                require_room("policies", queries::count(cx.tx, "policy")?, POLICIES_MAX)?;
-                1
-            }
-            None => return Err(Refusal::NotFound.into()),
-            Some(_) if self.new => {
-                return Err(Refusal::WrongState { state: "there already".to_owned() }.into());
-            }
-            Some(stored) => {
-                require_version(self.if_version, stored.version)?;
-                stored.version + 1
-            }
-        };
+        let room = || require_room("policies", queries::count(cx.tx, "policy")?, POLICIES_MAX);
+        let stored = before.as_ref().map(|stored| stored.version);
+        let version = next_version(stored, self.new, self.if_version, room)?;
         if queries::is_name_taken(cx.tx, "policy", &policy.name, &id)? {
             return Err(Refusal::NameTaken.into());
         }

@@ -6,7 +6,7 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Saved, escalation::Giver, require_room, require_version};
+use super::{Saved, escalation::Giver, next_version, require_room, require_version};
 use crate::{
     cluster::{Apply, Command, Kind},
     features::access::{
@@ -38,20 +38,9 @@ impl Command for SaveRole {
         let id = self.role.id.to_string();
         let before = queries::role(cx.tx, self.role.id)?;
 
-        let version = match &before {
-            None if self.new => {
-                require_room("roles", queries::count(cx.tx, "role")?, ROLES_MAX)?;
-                1
-            }
-            None => return Err(Refusal::NotFound.into()),
-            Some(_) if self.new => {
-                return Err(Refusal::WrongState { state: "there already".to_owned() }.into());
-            }
-            Some(stored) => {
-                require_version(self.if_version, stored.version)?;
-                stored.version + 1
-            }
-        };
+        let room = || require_room("roles", queries::count(cx.tx, "role")?, ROLES_MAX);
+        let stored = before.as_ref().map(|stored| stored.version);
+        let version = next_version(stored, self.new, self.if_version, room)?;
         if queries::is_name_taken(cx.tx, "role", &self.role.name, &id)? {
             return Err(Refusal::NameTaken.into());
         }
