@@ -14,10 +14,10 @@ use crate::{
     features::{
         access,
         factors::{Code, Passkeys},
-        identity::{self, Link, Login, PasswordPool, Rehash, User},
+        identity::{self, Link, PasswordPool, Rehash, User},
         sessions::Tokens,
     },
-    kernel::{Actor, OrgId, Refusal, Secret},
+    kernel::{Actor, OrgId, Refusal, Secret, UserId},
     web::{Cx, Problem, Reply},
 };
 
@@ -72,8 +72,9 @@ pub(super) async fn log_in(cx: &Cx, desk: &Desk, asked: Asked) -> Result<Reply, 
     let found = cx.cluster.read(&View::Session(None), file, move |tx| identity::by_login(tx, &name)).await?;
     let active = found.flatten().filter(|login| organization.is_some() && login.user.is_active());
     let hash = active.as_ref().and_then(|login| login.password_hash.clone());
-    let rehashed = asked.password.reveal().clone();
-    let rehashed = Secret::new(rehashed);
+    // Kept only of whom it will be hashed anew for.
+    let behind = hash.as_deref().is_some_and(|hash| desk.pool.is_behind(hash));
+    let kept = behind.then(|| Secret::new(asked.password.reveal().clone()));
     let proven = desk.pool.verify(asked.password, hash).await?;
     let Some(login) = active.filter(|_| proven) else {
         return refuse(cx, file, asked.name, keys).await;
@@ -82,7 +83,9 @@ pub(super) async fn log_in(cx: &Cx, desk: &Desk, asked: Asked) -> Result<Reply, 
         return demand(cx, file, &login.user).await;
     }
     let entered = enter_with_password(cx, desk, file, &login.user, keys, asked.code).await;
-    raise_cost(cx, desk, file, login, rehashed).await;
+    if let (Some(password), Some(old_hash)) = (kept, login.password_hash) {
+        raise_cost(cx, desk, file, (login.user.id, old_hash), password).await;
+    }
     entered
 }
 
@@ -123,12 +126,17 @@ async fn demand(cx: &Cx, organization: OrgId, user: &User) -> Result<Reply, Prob
         .with(&cx.version.key("expires_at"), answer.reply.to_string()))
 }
 
-/// The password was right and its hash is cheaper than it should be: it is made anew. Nobody waits for that to be
-/// known, and the next login tries again if it is not.
-async fn raise_cost(cx: &Cx, desk: &Desk, organization: OrgId, login: Login, password: Secret<String>) {
-    let Some(old_hash) = login.password_hash.filter(|hash| desk.pool.is_behind(hash)) else { return };
+/// The password was right and its hash is cheaper than it should be: it is made anew. This one login takes a hash longer;
+/// the next tries again if it fails.
+async fn raise_cost(
+    cx: &Cx,
+    desk: &Desk,
+    organization: OrgId,
+    (id, old_hash): (UserId, String),
+    password: Secret<String>,
+) {
     let Ok(new_hash) = desk.pool.hash(password).await else { return };
-    let command = Rehash { id: login.user.id, old_hash, new_hash };
+    let command = Rehash { id, old_hash, new_hash };
     let ticket = cx.ticket.step("rehash").by(Actor::System);
     match cx.cluster.propose(&ticket, organization, &command).await {
         Ok(_) => tracing::info!(user.id = %command.id, "a password was hashed anew, at the present cost"),
