@@ -1,6 +1,9 @@
 //! The record of up to where the files are durable.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +33,11 @@ impl Checkpoint {
     /// Index of the last entry it covers; 0 for none.
     pub(crate) fn index(&self) -> u64 {
         self.last.map_or(0, |last| last.index)
+    }
+
+    /// Where the record lies in a replica's folder.
+    pub(crate) fn path(folder: &Path) -> PathBuf {
+        folder.join("checkpoint")
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, Fault> {

@@ -1,9 +1,9 @@
 //! Cutting a node's log by hand: what must not be readable any more goes before its time.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{contract::Unavailable, replica::Replica};
 
@@ -11,11 +11,17 @@ use crate::{contract::Unavailable, replica::Replica};
 const AGAIN: Duration = Duration::from_millis(100);
 
 impl Replica {
-    /// Cuts this node's log up to `index`, after a checkpoint that covers it.
+    /// Cuts this node's log up to `index`, after a checkpoint that covers it and when nobody holds it any more.
     pub async fn purge(&self, index: u64, within: Duration) -> Result<(), Unavailable> {
         let until = Instant::now() + within;
         self.wait_applied(index, within).await?;
         self.checkpoint(until.saturating_duration_since(Instant::now())).await?;
+        while self.core.held.load(Ordering::SeqCst) <= index {
+            if Instant::now() >= until {
+                return Err(Unavailable::OutcomeUnknown);
+            }
+            sleep(AGAIN).await;
+        }
         let raft = &self.core.raft;
         let mut metrics = raft.metrics();
         while metrics.borrow_watched().purged.is_none_or(|purged| purged.index < index) {

@@ -1,8 +1,11 @@
 //! What runs beside a replica: watching the engine, and what recurs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use openraft::ServerState;
+use openraft::{ServerState, errors::Fatal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
@@ -10,10 +13,13 @@ use crate::{
     lag,
     pki::RENEW_EVERY,
     replica::{Core, Leadership},
+    types::TypeConfig,
     voters, watch,
 };
 
 const PROMOTE_EVERY: Duration = Duration::from_millis(200);
+/// How often the log is cut, at most.
+const CUT_EVERY: Duration = Duration::from_millis(200);
 
 /// Our times in the engine's terms.
 ///
@@ -34,7 +40,8 @@ pub(crate) fn engine_config(config: &Config) -> Result<openraft::Config, Fault> 
         // Only a follower whose entries are purged gets a snapshot.
         replication_lag_threshold: u64::MAX,
         snapshot_policy: openraft::SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: config.keep_entries,
+        // What a checkpoint covers is cut by `trim`, which knows who still wants it.
+        max_in_snapshot_log_to_keep: u64::MAX,
         purge_batch_size: 1,
         // A follower that lost the end of its log, unseen, is sent it again. The engine would end the leader otherwise:
         // one damaged disk would stop the cluster.
@@ -89,6 +96,7 @@ pub(crate) async fn keep_house(core: Arc<Core>) {
     let mut checkpoints = every(core.config.checkpoint_every.max(Duration::from_millis(10)));
     let (mut promotions, mut renewals) = (every(PROMOTE_EVERY), every(RENEW_EVERY));
     let mut notes = every(lag::EVERY);
+    let mut cuts = every(CUT_EVERY);
     let mut stopping = core.stopping.subscribe();
     renewals.tick().await; // the first comes at once, and start has just issued one
     loop {
@@ -100,6 +108,7 @@ pub(crate) async fn keep_house(core: Arc<Core>) {
                     return; // the engine has ended; `watch_engine` says why
                 }
             }
+            _ = cuts.tick() => if trim(&core).await.is_err() { return },
             _ = notes.tick() => core.ends.note(Instant::now(), core.metrics().last_log_index.unwrap_or(0)),
             _ = promotions.tick() => voters::autopilot(&core).await,
             _ = renewals.tick() => if let Err(fault) = core.peers.renew() {
@@ -107,6 +116,17 @@ pub(crate) async fn keep_house(core: Arc<Core>) {
             },
         }
     }
+}
+
+/// Cuts the log below the checkpoint, but for the entries that are kept for short absences and those that are held.
+async fn trim(core: &Core) -> Result<(), Fatal<TypeConfig>> {
+    let durable = *core.host.durable.borrow();
+    let held = core.held.load(Ordering::SeqCst);
+    let upto = durable.saturating_sub(core.config.keep_entries).min(held.saturating_sub(1));
+    if upto <= core.log.ends().0 {
+        return Ok(());
+    }
+    core.raft.trigger().purge_log(upto).await
 }
 
 /// Waits until the replica stops.

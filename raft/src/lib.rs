@@ -12,6 +12,7 @@
 //!
 //! Start reading here, then `replica.rs`.
 
+mod archive;
 mod ask;
 mod checkpoint;
 mod clock;
@@ -42,6 +43,7 @@ mod voters;
 mod watch;
 mod wire;
 
+pub use archive::{Stretch, Unread};
 pub use contract::{
     Application, Committed, Config, Entry, Fault, FileMark, Grant, GroupId, JoinRequest, Later, Machine,
     NodeId, Safe, Unavailable,

@@ -88,7 +88,7 @@ pub(crate) struct Host {
 impl Host {
     /// Reads the checkpoint record in `folder`.
     pub(crate) fn open(machine: Arc<dyn Machine>, group: GroupId, folder: &Path) -> Result<Arc<Self>, Fault> {
-        let record = folder.join("checkpoint");
+        let record = Checkpoint::path(folder);
         let checkpoint = Checkpoint::read(&record)?;
         let clock = Clock::default();
         clock.seen(checkpoint.newest_ms);

@@ -4,7 +4,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    archive::own,
     contract::{Application, Committed, Config, Fault, GroupId, Machine, NodeId, Unavailable},
     figures::Figures,
     freshness::Freshness,
@@ -33,7 +34,7 @@ use crate::{
     snapshot::{Receiver, Shipper},
     status::{self, Status},
     trust::Trust,
-    types::{Node, Stamped, TypeConfig, Vote},
+    types::{Stamped, TypeConfig, Vote},
     voters::Steady,
     watch,
     wire::{
@@ -97,6 +98,8 @@ pub(crate) struct Core {
     /// Held from taking a stamp to queueing the entry, so stamps rise in log order.
     order: Mutex<()>,
     pub(crate) stopping: watch::Sender<bool>,
+    /// Entries from this index on stay in the log ([`Replica::hold`]).
+    pub(crate) held: AtomicU64,
 }
 
 impl Replica {
@@ -119,13 +122,7 @@ impl Replica {
         let started = Self::start(config, machine, application).await;
         let replica = started.inspect_err(|_| membership::forget(&folder))?;
         let config = &replica.core.config;
-        let own = Node {
-            peer_address: config.peer_advertise.clone(),
-            api_url: config.api_url.clone(),
-            zone: config.zone.clone(),
-            standby: false,
-        };
-        let members = std::collections::BTreeMap::from([(config.node, own)]);
+        let members = std::collections::BTreeMap::from([(config.node, own(config))]);
         let made = replica.core.raft.initialize(members).await;
         made.map_err(|e| Fault::new("make a cluster of one", e))?;
         let mut leadership = replica.core.leadership.subscribe();
@@ -199,6 +196,7 @@ impl Replica {
             changes: tokio::sync::Mutex::new(()),
             order: Mutex::new(()),
             stopping: watch::Sender::new(false),
+            held: AtomicU64::new(u64::MAX),
         });
         tokio::spawn(watch_engine(Arc::clone(&core)));
         tokio::spawn(keep_house(Arc::clone(&core)));

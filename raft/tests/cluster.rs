@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::pedantic, unreachable_pub, clippy::disallowed_methods)] // tests may wait
 
+mod archive;
 mod authority;
 mod changes;
 mod model;

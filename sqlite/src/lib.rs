@@ -22,6 +22,9 @@ pub enum Access {
     Write,
     /// Read only; an absent file is an error.
     Read,
+    /// Read only, as the file lies on disk: a write-ahead log beside it is not looked at. The caller knows that nobody
+    /// writes to it meanwhile; an absent file is an error.
+    Still,
 }
 
 /// Opens `path` and gives SQLite its key before anything else touches the file.
@@ -34,8 +37,13 @@ pub fn open(path: &Path, key: &[u8; KEY_BYTES], access: Access) -> Result<Connec
     let flags = match access {
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Access::Still => OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
     };
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = match access {
+        Access::Still => Connection::open_with_flags(still(path), flags)?,
+        Access::Write | Access::Read => Connection::open_with_flags(path, flags)?,
+    };
     unlock(&connection, key)?;
     Ok(connection)
 }
@@ -51,6 +59,15 @@ pub fn is_damage(error: &Error) -> bool {
 /// The version of SQLite that is linked, `3.54.0`.
 pub fn version() -> &'static str {
     rusqlite::version()
+}
+
+/// A name by which SQLite takes nothing but the file itself: <https://www.sqlite.org/uri.html>.
+fn still(path: &Path) -> String {
+    let name = path.as_os_str().as_encoded_bytes().iter().fold(String::new(), |name, byte| match byte {
+        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => name + &char::from(*byte).to_string(),
+        other => name + "%" + &hex(&[*other]),
+    });
+    format!("file:{name}?immutable=1")
 }
 
 fn unlock(connection: &Connection, key: &[u8; KEY_BYTES]) -> Result<()> {

@@ -1,13 +1,15 @@
 //! The handle that every handler and job holds: propose a command, read a file.
 
 use std::{
-    sync::Arc,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use raft::{GroupId, Leadership, Replica, Unavailable};
 use rusqlite::Connection;
+use serde_json::Value;
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
@@ -77,6 +79,7 @@ pub struct Cluster {
     halt: mpsc::UnboundedSender<String>,
     mints: Arc<Mints>,
     started: Instant,
+    reports: Arc<Mutex<BTreeMap<&'static str, Value>>>,
 }
 
 /// How long a proposal may take before its outcome is called unknown.
@@ -89,8 +92,8 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 impl Cluster {
     /// A handle; a fault met on the way is sent to `halt`, whose owner stops the node.
     pub fn new(replica: Replica, store: Arc<Store>, halt: mpsc::UnboundedSender<String>) -> Self {
-        let (turns, copies, mints) = (Turns::default(), Arc::default(), Arc::default());
-        Self { replica, store, copies, turns, halt, mints, started: Instant::now() }
+        let (turns, copies, mints, reports) = (Turns::default(), Arc::default(), Arc::default(), Arc::default());
+        Self { replica, store, copies, turns, halt, mints, started: Instant::now(), reports }
     }
 
     /// The consensus beneath.
@@ -106,6 +109,16 @@ impl Cluster {
     /// The files beneath.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// A part of this node says how it is, for other members to ask; in place of what it said before.
+    pub fn report(&self, name: &'static str, report: Value) {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).insert(name, report);
+    }
+
+    /// What a part of this node said last; null when it said nothing.
+    pub fn reported(&self, name: &str) -> Value {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
     }
 
     pub(super) fn mints(&self) -> &Arc<Mints> {

@@ -78,6 +78,11 @@ pub enum Question {
     },
     /// To issue itself a fresh certificate; then as [`Question::About`].
     Renew,
+    /// What its part of that name says of itself ([`Cluster::report`]): JSON, null when it says nothing.
+    Report {
+        /// The part.
+        name: String,
+    },
 }
 
 /// What a node that wants to join says about its binary.
@@ -158,6 +163,7 @@ impl Cluster {
                 self.cut_log(index).await?;
                 written(&self.key_report())
             }
+            Question::Report { name } => written(&self.reported(&name)),
             Question::Renew => {
                 self.replica().renew_certificate().map_err(|fault| fault.to_string())?;
                 written(&About::of(self))

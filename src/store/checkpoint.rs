@@ -1,6 +1,12 @@
 //! Checkpoints: everything applied so far becomes durable, while apply goes on.
 
-use std::{collections::BTreeSet, mem, sync::PoisonError};
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::{Mutex, PoisonError},
+};
+
+use rusqlite::Connection;
 
 use super::{
     durable::sync_folder,
@@ -12,6 +18,21 @@ use crate::kernel::{Fault, FileId};
 
 /// Pages of write-ahead log (16 MiB) beyond which the writer is asked to start it afresh.
 const LOG_PAGES_MAX: i64 = 4096;
+
+/// One checkpoint of a file at a time: two would make the second report busy and sync nothing. Files share a few locks.
+#[derive(Default)]
+pub(super) struct Checkpointing {
+    many: [Mutex<()>; 32],
+    last: Mutex<()>,
+}
+
+impl Checkpointing {
+    pub(super) fn of(&self, file: FileId) -> &Mutex<()> {
+        // The end of an id is random.
+        let last = file.0.as_bytes().last().copied().unwrap_or_default();
+        self.many.get(usize::from(last % 33)).unwrap_or(&self.last)
+    }
+}
 
 impl Store {
     /// Makes every effect of entries applied before the call durable.
@@ -61,8 +82,14 @@ impl Store {
     }
 
     pub(super) fn checkpoint_file(&self, file: FileId) -> Result<(), Fault> {
+        // In this order: the connection is closed before another checkpoint may begin, because the last to close makes one.
+        let _alone = lock(self.checkpointing.of(file));
         let connection = open::for_checkpoint(&self.path(file), self.keys(file)?.raw()?)?;
-        let _alone = lock(&self.checkpointing);
+        self.checkpoint_by(file, &connection)
+    }
+
+    /// A checkpoint by a connection that stays open. Only by who holds the lock of the file.
+    pub(super) fn checkpoint_by(&self, file: FileId, connection: &Connection) -> Result<(), Fault> {
         let (busy, pages): (i64, i64) = connection
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|error| Fault::new(format!("make {} durable", self.path(file).display()), error))?;

@@ -106,6 +106,20 @@ impl FileKeys {
         format!("{keys}file {}\n", self.on_disk)
     }
 
+    /// The lines of all keys, and of those that `known` lists and that are no longer here, wrapped under the active
+    /// cluster key. One that opens under no key that is held is left out: nobody can open what it sealed.
+    pub(super) fn all_lines(mut self, keyring: &Keyring, known: &str) -> Result<String, Fault> {
+        for (number, since, wrapped) in known.lines().filter_map(parse_line) {
+            if !self.keys.contains_key(&number)
+                && let Ok(key) = DataKey::new(keyring, self.file, since, WrappedKey(wrapped.to_owned()))
+            {
+                self.keys.insert(number, key);
+            }
+        }
+        self.rewrap(keyring)?;
+        Ok(self.text().lines().filter(|line| line.starts_with("key ")).fold(String::new(), |all, line| all + line + "\n"))
+    }
+
     /// Wraps under the active cluster key what is wrapped under an older one; whether anything was.
     pub(super) fn rewrap(&mut self, keyring: &Keyring) -> Result<bool, Fault> {
         let active = keyring.active();
@@ -125,6 +139,11 @@ impl FileKeys {
     /// The newest key, raw.
     pub(super) fn newest_raw(&self) -> Result<&[u8; 32], Fault> {
         self.numbered(self.newest()).map(|key| &*key.raw)
+    }
+
+    /// Number of the key that the pages are under.
+    pub(super) fn on_disk(&self) -> u32 {
+        self.on_disk
     }
 
     /// Whether the pages are under the newest key.
@@ -217,6 +236,22 @@ impl FileKeys {
     fn lost(&self, number: u32) -> Fault {
         Fault::found(format!("key {number} of file {} is not held here", self.file))
     }
+}
+
+/// What a key file says whose pages are under the key `on_disk`, from the lines of all keys: without those that came
+/// after the entry at `upto`. `None` when that key is not among them.
+pub fn key_text(lines: &str, on_disk: u32, upto: u64) -> Option<String> {
+    let known: Vec<(u32, u64, &str)> =
+        lines.lines().filter_map(parse_line).filter(|(_, since, _)| *since <= upto).collect();
+    known.iter().any(|(number, _, _)| *number == on_disk).then(|| {
+        let line = |(number, since, wrapped): &(u32, u64, &str)| format!("key {number} {since} {wrapped}\n");
+        known.iter().map(line).collect::<String>() + &format!("file {on_disk}\n")
+    })
+}
+
+fn parse_line(line: &str) -> Option<(u32, u64, &str)> {
+    let mut words = line.strip_prefix("key ")?.split(' ');
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?))
 }
 
 /// An entry as it stands in the log: whose it is can be read, what it says cannot.

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use super::{
+    checkpoint::Checkpointing,
     counters::Counters,
     destroy,
     durable::{read_if_present, write_secret},
@@ -40,8 +41,7 @@ pub struct Store {
     pub(super) dirty: Mutex<BTreeSet<FileId>>,
     /// Files whose write-ahead log has grown: the writer empties it at its next commit.
     pub(super) overgrown: Mutex<BTreeSet<FileId>>,
-    /// One checkpoint of a file at a time: two would make the second report busy and sync nothing.
-    pub(super) checkpointing: Mutex<()>,
+    pub(super) checkpointing: Checkpointing,
     /// Write connections that are open: to be known without waiting for apply.
     pub(super) writing: Arc<AtomicUsize>,
     /// The system file's, as committed.
@@ -90,7 +90,7 @@ impl Store {
             marks: Mutex::new(Marks::load(root)?),
             dirty: Mutex::default(),
             overgrown: Mutex::default(),
-            checkpointing: Mutex::default(),
+            checkpointing: Checkpointing::default(),
             standings: Mutex::default(),
             quarantine: Quarantine::load(root)?,
             counters: Counters::default(),
@@ -268,6 +268,18 @@ impl Store {
     pub(super) fn keys(&self, file: FileId) -> Result<Arc<FileKeys>, Fault> {
         let missing = || Fault::found(format!("{}: its key file is missing", self.path(file).display()));
         self.find_keys(file)?.ok_or_else(missing)
+    }
+
+    /// The lines of every key that `file` has and had, as far as `known` lists those it had; wrapped under the active
+    /// cluster key. `None` when there is no such file.
+    pub fn key_lines(&self, file: FileId, known: &str) -> Result<Option<String>, Fault> {
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        if !self.exists(file) {
+            return Ok(None);
+        }
+        let missing = || Fault::found(format!("{}: its key file is missing", self.path(file).display()));
+        let text = self.key_text(file)?.ok_or_else(missing)?;
+        FileKeys::read(&self.keyring, file, &text)?.all_lines(&self.keyring, known).map(Some)
     }
 
     /// What the key file of `file` says.

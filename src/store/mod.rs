@@ -17,6 +17,7 @@
 //! Must not know: what the rows mean, HTTP, consensus. Start reading at `files.rs`.
 
 mod banned;
+mod capture;
 mod checkpoint;
 mod counters;
 mod destroy;
@@ -43,11 +44,12 @@ mod stop;
 mod sum;
 mod writer;
 
+pub use capture::{Captured, Pages};
 pub use counters::Counters;
 pub use digest::digest;
 pub use durable::{read_if_present, write_secret};
 pub use epochs::Epoch;
-pub use filekeys::SealedEntry;
+pub use filekeys::{SealedEntry, key_text};
 pub use files::Store;
 pub use keyring::{Generation, Keep, Keyring, WrappedKey, generation_of};
 pub use level::level_of;
@@ -55,7 +57,7 @@ pub use migrate::{LEVEL, REHEARSAL, VERSION, schema, since, unknown_level};
 pub use quarantine::{Alarm, Found, Held, Quarantined};
 pub use room::Room;
 pub use scrub::Scrubbed;
-pub use snapshot::Mark;
+pub use snapshot::{Mark, lay};
 pub use standings::Standing;
 pub use stop::Stop;
 pub use sum::Sum;

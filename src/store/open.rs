@@ -36,6 +36,11 @@ pub(super) fn for_read(path: &Path, key: &[u8; 32]) -> Result<Connection, Fault>
     })
 }
 
+/// Opens an existing file as it lies on disk, as if it had no write-ahead log. Only while nobody makes a checkpoint.
+pub(super) fn without_log(path: &Path, key: &[u8; 32]) -> Result<Connection, Fault> {
+    open(path, key, Access::Still, |connection| connection.pragma_update(None, "query_only", true))
+}
+
 fn open(
     path: &Path,
     key: &[u8; 32],

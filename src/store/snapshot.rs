@@ -135,6 +135,21 @@ impl Store {
     }
 }
 
+/// Lays copies that lie in `staged` under their names into the folder of a store that nobody has open and that holds
+/// nothing yet. A crash leaves what the next start of a store completes.
+pub fn lay(root: &Path, staged: &Path, take: &[Mark]) -> Result<(), Fault> {
+    let tenants = root.join("tenants");
+    fs::create_dir_all(&tenants).map_err(|error| Fault::new(format!("make {}", tenants.display()), error))?;
+    if let Some(file) = files_on_disk(root)?.first() {
+        return Err(Fault::found(format!("{} holds {} already", root.display(), file_name(*file))));
+    }
+    let marks = take.iter().map(|mark| (mark.file, mark.mark)).collect();
+    let sending = take.iter().map(|mark| mark.file).collect();
+    let install = Install { staged: staged.to_owned(), take: take.to_vec(), remove: Vec::new(), marks, sending };
+    note(root, &install)?;
+    complete(root)
+}
+
 /// Writes down what is to be done.
 pub(super) fn note(root: &Path, install: &Install) -> Result<(), Fault> {
     let text = serde_json::to_vec(install).map_err(|error| Fault::new("write the install note", error))?;

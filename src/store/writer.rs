@@ -148,7 +148,7 @@ impl Writers {
                 store.level.store(writer.state.level, Ordering::Release);
             }
             if lock(&store.overgrown).remove(file) {
-                writer.empty_log(store)?;
+                writer.empty_log(store, *file)?;
             }
         }
         for file in damaged {
@@ -330,8 +330,8 @@ impl Writer {
 
     /// The background checkpoint has copied nearly all of the log; the rest is small, and then the log
     /// starts again from its beginning. A reader in the way only postpones it.
-    fn empty_log(&self, store: &Store) -> Result<(), Fault> {
-        let Ok(_alone) = store.checkpointing.try_lock() else { return Ok(()) };
+    fn empty_log(&self, store: &Store, file: FileId) -> Result<(), Fault> {
+        let Ok(_alone) = store.checkpointing.of(file).try_lock() else { return Ok(()) };
         self.connection.busy_timeout(std::time::Duration::ZERO)?;
         let outcome = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         self.connection.busy_timeout(std::time::Duration::from_secs(5))?;

@@ -100,6 +100,11 @@ impl LogStore {
         self.log.stats()
     }
 
+    /// The entries of a range that the log holds, as [`Replica::committed`](crate::Replica::committed) gives them out.
+    pub(crate) async fn stretch(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<LogEntry>, Fault> {
+        self.read(range, bytes_max).await.map_err(|error| Fault::new("read the log", error))
+    }
+
     /// Reads entries; leaves the thread of the caller only when the disk must be read.
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
         let plan = self.log.plan(range, bytes_max).map_err(as_io)?;

@@ -117,7 +117,8 @@ fn a_lying_fsync_is_found() {
 
 #[test]
 fn a_vote_that_is_not_fsynced_is_found() {
-    found(Planted::UnsyncedVote, 300, &["votes_stand"]);
+    // What is not synced may also be the frame because of which older segments were removed: that start is refused.
+    found(Planted::UnsyncedVote, 300, &["votes_stand", "nobody_halts"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use authority::{RequestCertificates, RotateAuthority, TurnAuthority};
+pub use authority::{RequestCertificates, RotateAuthority, TurnAuthority, begin_anew};
 
 use super::queries;
 use crate::{

@@ -26,7 +26,7 @@ mod queries;
 
 pub use commands::{
     Bootstrap, Change, MintToken, RaiseLevel, ReportDivergence, RequestCertificates, RequestChange, Reseal,
-    RotateAuthority, SpendToken, TurnAuthority, resealed, seal_context,
+    RotateAuthority, SpendToken, TurnAuthority, begin_anew, resealed, seal_context,
 };
 pub use queries::{knows_token, last_let_in, level_row, rotation, secret, secrets};
 

@@ -100,6 +100,16 @@ impl Command for RequestCertificates {
     }
 }
 
+/// A cluster that was made anew from a backup has a new authority and none of the nodes that were: rotations of the old
+/// authority, tokens that admitted to it and numbers that its nodes used mean nothing here.
+pub fn begin_anew(cx: &mut Apply<'_>) -> Result<(), Stop> {
+    cx.tx.prepare_cached(FORGET)?.execute([format!("{SECRETS}*")])?;
+    cx.tx.prepare_cached(FORGET)?.execute([queries::ROTATION])?;
+    cx.tx.prepare_cached("DELETE FROM membership_tokens")?.execute([])?;
+    cx.tx.prepare_cached("DELETE FROM membership_retired")?.execute([])?;
+    Ok(())
+}
+
 fn save(cx: &mut Apply<'_>, rotation: &Rotation) -> Result<(), Stop> {
     let text = serde_json::to_vec(rotation)?;
     cx.tx.prepare_cached(UPSERT)?.execute((queries::ROTATION, text))?;
