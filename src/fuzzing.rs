@@ -18,7 +18,7 @@ use crate::{
             http::read_question,
             model::{Condition, Policy, Subject, scope},
         },
-        audit, factors, intel,
+        audit, backup, factors, intel,
         sessions::{self, model::KeyState, refresh::RefreshToken},
     },
     kernel::{Millis, PermissionSet, PolicyId, from_hex},
@@ -123,6 +123,33 @@ pub fn canonical(data: &[u8]) {
     assert_eq!(fast.ok(), slow.ok());
 }
 
+/// An LTX file from a bucket: what is taken is, written again, the same pages. And its name.
+pub fn ltx(data: &[u8]) {
+    use backup::ltx::{Decoder, Encoder, Layout, Limits, LtxName};
+    let key = String::from_utf8_lossy(data);
+    for layout in [Layout::Bucket, Layout::Folder] {
+        if let Some(name) = LtxName::parse(layout, &key) {
+            assert_eq!(name.key(layout), key);
+        }
+    }
+    let limits = Limits { pages: 1 << 16, bytes: 1 << 20 };
+    let pages = |data: &[u8]| {
+        let mut decoder = Decoder::new(data, limits)?;
+        let mut pages = Vec::new();
+        while let Some(page) = decoder.advance()? {
+            pages.push((page, decoder.page().to_vec()));
+        }
+        Ok::<_, backup::ltx::LtxError>((*decoder.header(), pages))
+    };
+    let Ok((header, read)) = pages(data) else { return };
+    let mut encoder = Encoder::new(Vec::new(), header).unwrap();
+    for (page, bytes) in &read {
+        encoder.page(*page, bytes).unwrap();
+    }
+    let (written, _) = encoder.finish().unwrap();
+    assert_eq!(pages(&written).unwrap(), (header, read));
+}
+
 #[cfg(test)]
 #[path = "../fuzz/replay.rs"]
 mod replay;
@@ -139,5 +166,6 @@ fn every_seed_is_taken() {
         ("canonical", canonical),
         ("access", access),
         ("tokens", tokens),
+        ("ltx", ltx),
     ]);
 }

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod backup;
 pub mod factors;
 pub mod forward;
 pub mod identity;

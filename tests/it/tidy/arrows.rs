@@ -27,6 +27,7 @@ const SLICES: &[&str] = &[
     "workspace",
     "membership",
     "keys",
+    "backup",
 ];
 
 /// A room of a slice that uses a slice after it: (slice, room, other slice, reason).
@@ -44,6 +45,8 @@ const ROOMS: &[&str] = &["mod", "model", "commands", "queries", "http", "jobs", 
 const EXTRA_ROOMS: &[(&str, &str)] = &[
     ("access", "recall"),
     ("audit", "canonical"),
+    ("backup", "bucket"),
+    ("backup", "ltx"),
     ("factors", "codes"),
     ("factors", "handles"),
     ("factors", "passkeys"),
@@ -85,8 +88,8 @@ const WALLS: &[(&[&str], &[&str], &str)] = &[
     (&["sqlite"], &["src/store/"], "how a file is opened with its key is the store's affair"),
     (
         &["axum", "hyper", "hyper_util", "http", "http_body_util", "tower"],
-        &["src/web/", "src/node/", "src/cli/client.rs"],
-        "slices speak of routes and problems; the HTTP library is the frame's affair",
+        &["src/web/", "src/node/", "src/cli/client.rs", "src/features/backup/bucket/transport.rs"],
+        "slices speak of routes and problems; the HTTP library is the frame's affair, and that of a bucket's connection",
     ),
 ];
 
