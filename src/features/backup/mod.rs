@@ -9,4 +9,5 @@
 //!
 //! Must not know: what is in the files. Start reading at `ltx/mod.rs` for the format, at `bucket/mod.rs` for where it goes.
 
+pub mod bucket;
 pub mod ltx;

@@ -125,10 +125,12 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub(super) fn push_entry(index: &mut Vec<u8>, page: u32, offset: u64, size: u64) {
     for mut number in [u64::from(page), offset, size] {
         while number >= 0x80 {
-            index.push((number & 0x7f) as u8 | 0x80);
+            let [low, ..] = number.to_le_bytes();
+            index.push(low | 0x80);
             number >>= 7;
         }
-        index.push(number as u8);
+        let [last, ..] = number.to_le_bytes();
+        index.push(last);
     }
 }
 

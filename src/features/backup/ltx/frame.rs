@@ -38,10 +38,11 @@ impl Packer {
     pub(super) fn write(&mut self, page: &[u8], out: &mut impl Write) -> io::Result<u64> {
         let length =
             compress_into_with_table(page, &mut self.packed, &mut self.table).map_err(io::Error::other)?;
-        let (length, block) = match self.packed.get(..length) {
-            Some(block) if length < page.len() => (length as u32, block),
-            _ => (page.len() as u32 | STORED, page),
+        let (stored, block) = match self.packed.get(..length) {
+            Some(block) if length < page.len() => (0, block),
+            _ => (STORED, page),
         };
+        let length = stored | u32::try_from(block.len()).map_err(io::Error::other)?;
         let parts: [&[u8]; 6] = [
             &MAGIC,
             &DESCRIPTOR,
@@ -130,7 +131,8 @@ fn read_descriptor(input: &mut impl Read, page_bytes: usize) -> io::Result<()> {
     }
     let mut check = [0];
     input.read_exact(&mut check)?;
-    if check != [(hash.finish_32() >> 8) as u8] {
+    let [_, second, ..] = hash.finish_32().to_le_bytes();
+    if check != [second] {
         return Err(wrong("the checksum of an LZ4 frame's descriptor does not fit"));
     }
     Ok(())

@@ -150,7 +150,7 @@ fn damage_in_any_input_fails_the_whole() {
         let last = inputs[damaged].len() - 1;
         inputs[damaged][last] ^= 1;
         let inputs = inputs.iter().map(Vec::as_slice).collect();
-        let error = compact(inputs, Limits::default(), Vec::new()).err().expect("found");
+        let error = compact(inputs, Limits::default(), Vec::new()).map(|_| ()).expect_err("found");
         assert!(error.to_string().contains("checksum of the file"), "{error}");
     }
 }
