@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Bucket, Cause, Condition, Created, Failed, Store,
+    Bucket, Cause, Condition, Created, Failed, Opened, Store,
     fault::Trouble,
     folder::{self, Folder},
     patience::Patience,
@@ -82,50 +82,55 @@ impl Bucket {
         }
     }
 
-    /// Writes an object to a file, which is created or emptied, and synced; `None` when there is no such object. Answers
-    /// its bytes. A connection that breaks is taken up where it broke.
+    /// Writes an object to a file, which is created or emptied, and synced; `None` when there is no such object.
+    /// Answers its bytes. A connection that breaks is taken up where it broke.
     pub async fn get_to_file(&self, key: &str, path: &Path) -> Result<Option<u64>, Failed> {
         let mut patience = self.patience("get_to_file", key)?;
         let sink = |error: std::io::Error| {
             let text = format!("{}: {error}", path.display());
-            Failed::new("get_to_file", key, Trouble::new(Trouble::of_file(&error).cause, text))
+            Trouble::new(Trouble::of_file(&error).cause, text)
         };
-        let mut file = File::create(path).await.map_err(sink)?;
+        let mut file = File::create(path).await.map_err(|error| patience.failed(sink(error)))?;
         let (mut written, mut version) = (0, None);
         loop {
             let range = (written > 0).then_some(written..u64::MAX);
             let opened = patience.attempt(0, self.store.open(key, range, version.as_ref())).await;
-            let trouble = match opened {
-                Ok(mut opened) => {
+            let poured = match opened {
+                Ok(opened) => {
                     version = Some(opened.version.clone());
-                    loop {
-                        match self.next_part(&patience, &mut opened).await {
-                            Ok(Some(part)) => {
-                                file.write_all(&part).await.map_err(sink)?;
-                                written += part.len() as u64;
-                                patience.refresh();
-                            }
-                            Ok(None) if written == opened.bytes => {
-                                file.sync_all().await.map_err(sink)?;
-                                return Ok(Some(written));
-                            }
-                            Ok(None) => {
-                                let text = format!("{written} of {} bytes came", opened.bytes);
-                                break Trouble::new(Cause::Interrupted, text);
-                            }
-                            Err(_) if written == opened.bytes => {
-                                file.sync_all().await.map_err(sink)?;
-                                return Ok(Some(written));
-                            }
-                            Err(trouble) => break trouble,
-                        }
-                    }
+                    self.pour(&mut patience, opened, &mut file, &mut written).await
                 }
                 Err(trouble) if trouble.cause == Cause::Absent => return Ok(None),
-                Err(trouble) => trouble,
+                Err(trouble) => Err(trouble),
             };
-            patience.wait(trouble).await?;
+            match poured {
+                Ok(()) => {
+                    file.sync_all().await.map_err(|error| patience.failed(sink(error)))?;
+                    return Ok(Some(written));
+                }
+                Err(trouble) => patience.wait(trouble).await?,
+            }
         }
+    }
+
+    /// Appends what comes to `file`, until the object is there to its end.
+    async fn pour(
+        &self,
+        patience: &mut Patience<'_>,
+        mut opened: Opened,
+        file: &mut File,
+        written: &mut u64,
+    ) -> Result<(), Trouble> {
+        while *written < opened.bytes {
+            let Some(part) = self.next_part(patience, &mut opened).await? else {
+                let text = format!("{written} of {} bytes came", opened.bytes);
+                return Err(Trouble::new(Cause::Interrupted, text));
+            };
+            file.write_all(&part).await.map_err(|error| Trouble::of_file(&error))?;
+            *written += part.len() as u64;
+            patience.refresh();
+        }
+        Ok(())
     }
 
     /// What became of a create that may have happened: ours is there, or another.

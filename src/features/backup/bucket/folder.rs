@@ -26,7 +26,7 @@ const LOCK: &str = ".lock";
 const VERSIONED_BYTES_MAX: u64 = 64 << 20;
 const READ_BYTES: usize = 256 << 10;
 /// An unnamed file this old belongs to a process that died.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+const ABANDONED: Duration = Duration::from_hours(24);
 
 #[derive(Clone)]
 pub(super) struct Folder {
@@ -89,14 +89,14 @@ impl Folder {
         if matches!(condition, Condition::Absent) && self.path(key).exists() {
             return Err(Trouble::new(Cause::Precondition, "the file is there already"));
         }
-        let (unnamed, mut file) = self.unnamed().map_err(|error| self.trouble(&error))?;
+        let (path, mut file) = self.unnamed().map_err(|error| self.trouble(&error))?;
         let done = fill(&mut file)
             .and_then(|()| stamp(&file, at))
             .and_then(|()| file.sync_all())
             .map_err(|error| self.trouble(&error))
-            .and_then(|()| self.publish(&unnamed, key, condition));
+            .and_then(|()| self.publish(&path, key, condition));
         // Left behind only by a crash, and then swept.
-        let _ = fs::remove_file(&unnamed);
+        let _ = fs::remove_file(&path);
         done
     }
 
@@ -193,7 +193,7 @@ impl Folder {
         let mut found = Vec::new();
         // Only the folder that the prefix lies in has to be walked.
         let within = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-        match self.walk(&self.path(within), within, &mut found) {
+        match walk(&self.path(within), within, &mut found) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !within.is_empty() => {}
             walked => walked.map_err(|error| self.trouble(&error))?,
         }
@@ -202,28 +202,6 @@ impl Folder {
         });
         found.sort_by(|left, right| left.key.cmp(&right.key));
         Ok(found)
-    }
-
-    fn walk(&self, folder: &Path, key: &str, found: &mut Vec<Entry>) -> io::Result<()> {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let Some(name) =
-                entry.file_name().to_str().filter(|name| !name.starts_with('.')).map(str::to_owned)
-            else {
-                continue;
-            };
-            let key = if key.is_empty() { name } else { format!("{key}/{name}") };
-            // Others may delete while this walks.
-            match entry.metadata() {
-                Ok(meta) if meta.is_dir() => self.walk(&entry.path(), &key, found)?,
-                Ok(meta) => {
-                    found.push(Entry { key, bytes: meta.len(), at: modified(&meta) });
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn delete(&self, keys: &[String]) -> Result<(), Trouble> {
@@ -249,11 +227,47 @@ impl Folder {
     }
 }
 
+/// Adds every file below `folder`, whose key is `key`.
+fn walk(folder: &Path, key: &str, found: &mut Vec<Entry>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().filter(|name| !name.starts_with('.')).map(str::to_owned)
+        else {
+            continue;
+        };
+        let key = if key.is_empty() { name } else { format!("{key}/{name}") };
+        // Others may delete while this walks.
+        match entry.metadata() {
+            Ok(meta) if meta.is_dir() => walk(&entry.path(), &key, found)?,
+            Ok(meta) => {
+                found.push(Entry { key, bytes: meta.len(), at: modified(&meta) });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Runs `work` where it may block.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Trouble> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Trouble::new(Cause::Other, error.to_string()))
+}
+
+/// What is written is only hashed.
+struct Hash(Context);
+
+impl Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A file's version is its content: times and inodes are not what network file systems agree on. Large files are
@@ -262,16 +276,6 @@ fn version(file: &mut File) -> io::Result<Version> {
     let bytes = file.metadata()?.len();
     if bytes > VERSIONED_BYTES_MAX {
         return Ok(Version(format!("{bytes} bytes")));
-    }
-    struct Hash(Context);
-    impl Write for Hash {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
     }
     let mut hash = Hash(Context::new(&SHA256));
     io::copy(file, &mut hash)?;

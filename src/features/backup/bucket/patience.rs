@@ -19,7 +19,7 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 128 << 10;
 pub(super) struct Patience<'b> {
     what: &'static str,
     place: String,
-    pace: &'b Pace,
+    allowed: &'b Pace,
     until: Instant,
     next: Duration,
     /// Whether an attempt may have had its effect although it failed.
@@ -27,9 +27,9 @@ pub(super) struct Patience<'b> {
 }
 
 impl<'b> Patience<'b> {
-    pub(super) fn new(what: &'static str, place: String, pace: &'b Pace) -> Self {
-        let until = Instant::now() + Duration::from_secs(pace.give_up_seconds);
-        Self { what, place, pace, until, next: FIRST_WAIT, in_doubt: false }
+    pub(super) fn new(what: &'static str, place: String, allowed: &'b Pace) -> Self {
+        let until = Instant::now() + Duration::from_secs(allowed.give_up_seconds);
+        Self { what, place, allowed, until, next: FIRST_WAIT, in_doubt: false }
     }
 
     /// Runs one attempt that carries `bytes`, within its time.
@@ -38,7 +38,7 @@ impl<'b> Patience<'b> {
         bytes: u64,
         work: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T, Trouble> {
-        let seconds = self.pace.request_seconds + bytes / SLOWEST_BYTES_PER_SECOND;
+        let seconds = self.allowed.request_seconds + bytes / SLOWEST_BYTES_PER_SECOND;
         timeout(Duration::from_secs(seconds), work)
             .await
             .unwrap_or_else(|_| Err(Trouble::new(Cause::TimedOut, format!("no answer within {seconds} s"))))
@@ -64,7 +64,7 @@ impl<'b> Patience<'b> {
 
     /// Progress was made: the deadline and the backoff begin anew.
     pub(super) fn refresh(&mut self) {
-        self.until = Instant::now() + Duration::from_secs(self.pace.give_up_seconds);
+        self.until = Instant::now() + Duration::from_secs(self.allowed.give_up_seconds);
         self.next = FIRST_WAIT;
     }
 }

@@ -229,8 +229,12 @@ impl State {
             )
         };
         let entries: String = found.iter().take(PAGE).map(entry).collect();
-        let more =
-            if found.len() > PAGE { "<NextContinuationToken>more</NextContinuationToken>" } else { "" };
+        let more = match found.get(PAGE - 1) {
+            Some((last, _)) if found.len() > PAGE => {
+                format!("<NextContinuationToken>{last}</NextContinuationToken>")
+            }
+            _ => String::new(),
+        };
         format!("<ListBucketResult>{entries}{more}</ListBucketResult>")
     }
 }
