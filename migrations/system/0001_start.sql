@@ -77,3 +77,39 @@ CREATE TABLE sessions_keys (
 
 -- Never two that sign, never two that are next.
 CREATE UNIQUE INDEX sessions_keys_by_state ON sessions_keys (state) WHERE state <> 'retired';
+
+-- Where backups go.
+CREATE TABLE backup_targets (
+    name        TEXT PRIMARY KEY,
+    settings    TEXT NOT NULL,   -- JSON, without secrets
+    credentials BLOB,            -- JSON, sealed for the life of the cluster
+    created_ms  INTEGER NOT NULL,
+    -- How far it has come, as its uploader said last.
+    archived    INTEGER NOT NULL DEFAULT 0,
+    archived_ms INTEGER,
+    cut         INTEGER NOT NULL DEFAULT 0,
+    cut_ms      INTEGER,
+    said_ms     INTEGER,
+    failing     TEXT             -- what fails, and nothing while all is well
+) STRICT, WITHOUT ROWID;
+
+-- The history that is backed up now, how, and the recovery key of its vault.
+CREATE TABLE backup_state (
+    one           INTEGER PRIMARY KEY CHECK (one = 1),
+    lineage       TEXT NOT NULL,
+    restored_from TEXT,           -- the history that this one was restored from, up to an entry
+    restored_to   INTEGER,
+    recovery      BLOB NOT NULL,  -- sealed for the life of the cluster
+    policy        TEXT NOT NULL,  -- JSON
+    drill_wanted_ms INTEGER       -- somebody asked for a drill that was not made yet
+) STRICT;
+
+-- What drills found: evidence.
+CREATE TABLE backup_drills (
+    id     TEXT PRIMARY KEY,
+    at_ms  INTEGER NOT NULL,
+    passed INTEGER NOT NULL,
+    result TEXT NOT NULL          -- JSON
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX backup_drills_by_time ON backup_drills (at_ms);

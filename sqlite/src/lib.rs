@@ -48,6 +48,16 @@ pub fn open(path: &Path, key: &[u8; KEY_BYTES], access: Access) -> Result<Connec
     Ok(connection)
 }
 
+/// Takes the encryption off a file that nobody else has open. What is left is plain SQLite, without a write-ahead log.
+///
+/// # Errors
+/// The key is another one, or the file cannot be written.
+pub fn unseal(path: &Path, key: &[u8; KEY_BYTES]) -> Result<()> {
+    let connection = open(path, key, Access::Write)?;
+    connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+    connection.pragma_update(None, "rekey", "")
+}
+
 /// Whether an error says that what lies on disk is not what was written: a page that fails its authentication, a
 /// file that is cut short or is none of ours. Not a disk that is full or answers with an error.
 pub fn is_damage(error: &Error) -> bool {
@@ -64,7 +74,9 @@ pub fn version() -> &'static str {
 /// A name by which SQLite takes nothing but the file itself: <https://www.sqlite.org/uri.html>.
 fn still(path: &Path) -> String {
     let name = path.as_os_str().as_encoded_bytes().iter().fold(String::new(), |name, byte| match byte {
-        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => name + &char::from(*byte).to_string(),
+        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+            name + &char::from(*byte).to_string()
+        }
         other => name + "%" + &hex(&[*other]),
     });
     format!("file:{name}?immutable=1")
@@ -107,6 +119,23 @@ mod tests {
         };
         assert_eq!(read([7; 32]).unwrap(), "planted-marker".to_owned());
         assert!(read([8; 32]).is_err());
+    }
+
+    #[test]
+    fn an_unsealed_file_opens_without_a_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = open(&path, &[7; 32], Access::Write).unwrap();
+        writer.pragma_update(None, "journal_mode", "wal").unwrap();
+        writer.execute_batch("CREATE TABLE t(v TEXT); INSERT INTO t VALUES ('planted-marker')").unwrap();
+        drop(writer);
+        assert!(unseal(&path, &[8; 32]).is_err());
+        unseal(&path, &[7; 32]).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(bytes.starts_with(b"SQLite format 3") && bytes.windows(14).any(|at| at == b"planted-marker"));
+        let plain = Connection::open(&path).unwrap();
+        let whole: String = plain.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(whole, "ok");
     }
 
     #[test]

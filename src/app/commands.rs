@@ -5,7 +5,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::{
     cluster::{Apply, Command, ForgetSent, Kind, PruneReplies, RaiseFile, Rehearse, Trail},
     features::{
-        access, factors, identity, intel, keys, login, membership, organizations, quotas, sessions, workspace,
+        access, backup, factors, identity, intel, keys, login, membership, organizations, quotas, sessions,
+        workspace,
     },
     kernel::Fault,
     store::Stop,
@@ -125,6 +126,13 @@ pub const COMMANDS: &[Entry] = &[
     entry::<membership::SpendToken>(),
     entry::<membership::RequestChange>(),
     entry::<membership::Reseal>(),
+    entry::<backup::SetTarget>(),
+    entry::<backup::RemoveTarget>(),
+    entry::<backup::SetBackupPolicy>(),
+    entry::<backup::NoteProgress>(),
+    entry::<backup::RequestDrill>(),
+    entry::<backup::RecordDrill>(),
+    entry::<backup::BeginLineage>(),
     entry::<keys::Rotate>(),
     entry::<keys::Advance>(),
     entry::<keys::Rekey>(),

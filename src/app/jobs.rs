@@ -17,11 +17,13 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::routes::State;
+use super::{drill, routes::State};
 use crate::{
     cluster::{Cluster, PruneReplies, Ticket, Unanswered},
     features::{
-        access, identity, keys,
+        access,
+        backup::jobs::Backup,
+        identity, keys,
         membership::{self, jobs::CleanUp},
         quotas, sessions,
     },
@@ -105,6 +107,11 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up:
     tasks.spawn(every(DRIVE_EVERY, {
         let cluster = cluster.clone();
         move || drive_authority(cluster.clone())
+    }));
+    tasks.spawn(Backup::new(cluster.clone()).run());
+    tasks.spawn(every(drill::LOOK_EVERY, {
+        let cluster = cluster.clone();
+        move || drill::look(cluster.clone())
     }));
     tasks.spawn(bury(cluster, clean_up));
     Jobs { tasks, stop }

@@ -8,12 +8,15 @@ mod care;
 pub mod commands;
 mod compare;
 mod dispatch;
+mod drill;
 mod gate;
 mod jobs;
 mod machine;
+mod rebuild;
 pub mod routes;
 
 pub use care::{ScrubPace, care};
 pub use dispatch::{Dispatched, dispatch};
 pub use jobs::{Jobs, spawn};
 pub use machine::FileMachine;
+pub use rebuild::{FETCHED, Far, Rebuild, Rebuilt};

@@ -9,7 +9,7 @@ use crate::{
     cluster::{Cluster, Rehearse},
     features::{
         access::{self, Recall},
-        audit,
+        audit, backup,
         factors::{self, Passkeys},
         forward, identity,
         identity::PasswordPool,
@@ -72,6 +72,7 @@ fn routes(desk: &Desk, recall: &Recall) -> Vec<Route> {
         audit::http::routes(),
         membership::http::routes(),
         keys::http::routes(),
+        backup::http::routes(),
     ]
     .concat();
     if REHEARSAL {

@@ -13,7 +13,9 @@ mod demo;
 mod doctor;
 mod import;
 mod level;
+mod place;
 mod recover;
+mod restore;
 mod rotate;
 mod serve;
 mod status;
@@ -60,6 +62,8 @@ enum Subcommands {
     Seal(doctor::SealArgs),
     /// Show the level in force and what every node can, or raise it
     Level(level::LevelArgs),
+    /// Restore from a backup, with nothing but the bucket and the recovery key
+    Restore(restore::RestoreArgs),
     /// The way back in for who is locked out, on a node's own console
     Recover(recover::RecoverArgs),
 }
@@ -102,6 +106,7 @@ async fn run(command: Subcommands) -> Result<(), Failure> {
         Subcommands::Doctor(args) => doctor::examined(args),
         Subcommands::Seal(args) => doctor::sealed(args),
         Subcommands::Level(args) => level::run(args).await,
+        Subcommands::Restore(args) => restore::run(args).await,
         Subcommands::Recover(args) => recover::run(args).await,
     }
 }

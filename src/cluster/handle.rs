@@ -92,7 +92,8 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 impl Cluster {
     /// A handle; a fault met on the way is sent to `halt`, whose owner stops the node.
     pub fn new(replica: Replica, store: Arc<Store>, halt: mpsc::UnboundedSender<String>) -> Self {
-        let (turns, copies, mints, reports) = (Turns::default(), Arc::default(), Arc::default(), Arc::default());
+        let (turns, copies, mints, reports) =
+            (Turns::default(), Arc::default(), Arc::default(), Arc::default());
         Self { replica, store, copies, turns, halt, mints, started: Instant::now(), reports }
     }
 

@@ -31,6 +31,18 @@ pub(super) enum Founding {
     Begin,
     /// It joins one.
     Join,
+    /// It is made from a backup.
+    Restore,
+}
+
+impl Founding {
+    fn note(self) -> &'static [u8] {
+        match self {
+            Self::Begin => b"begin\n",
+            Self::Join => b"join\n",
+            Self::Restore => b"restore\n",
+        }
+    }
 }
 
 /// A data folder that this process has to itself.
@@ -120,13 +132,14 @@ impl DataFolder {
     /// What the last start began and did not end.
     pub(super) fn unfinished(&self) -> Result<Option<Founding>, Fault> {
         let note = read_if_present(&self.note())?;
-        Ok(note.map(|note| if note == b"join\n" { Founding::Join } else { Founding::Begin }))
+        let known = [Founding::Join, Founding::Restore];
+        let read = |note: Vec<u8>| known.into_iter().find(|founding| founding.note() == note);
+        Ok(note.map(|note| read(note).unwrap_or(Founding::Begin)))
     }
 
     /// Notes that a founding begins.
     pub(super) fn begin(&self, founding: Founding) -> Result<(), Fault> {
-        let note: &[u8] = if founding == Founding::Join { b"join\n" } else { b"begin\n" };
-        write_secret(&self.note(), note)
+        write_secret(&self.note(), founding.note())
     }
 
     /// Notes that the founding is whole: from now on the data is worth keeping.
@@ -142,6 +155,27 @@ impl DataFolder {
             removed(&path, fs::remove_dir_all(&path))?;
         }
         removed(&self.key(), fs::remove_file(self.key()))
+    }
+
+    /// Removes what an unfinished restore left, but for what it fetched.
+    pub(super) fn undo_restore(&self) -> Result<(), Fault> {
+        let (store, aside) = (self.store(), self.root.join("restoring"));
+        let fetched = store.join(crate::app::FETCHED);
+        if fetched.exists() {
+            removed(&aside, fs::remove_dir_all(&aside))?;
+            removed(&fetched, fs::rename(&fetched, &aside))?;
+        }
+        self.undo()?;
+        if aside.exists() {
+            removed(&store, fs::create_dir_all(&store))?;
+            removed(&aside, fs::rename(&aside, &fetched))?;
+        }
+        Ok(())
+    }
+
+    /// Where a note about a restore lies.
+    pub(super) fn restored(&self, name: &str) -> PathBuf {
+        self.root.join(name)
     }
 
     fn note(&self) -> PathBuf {

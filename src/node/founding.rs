@@ -18,7 +18,7 @@ use super::{
     Failure, NodeConfig,
     admission::Gatekeeper,
     folder::{DataFolder, Founding},
-    limits, password,
+    limits, password, restore,
 };
 use crate::{
     app::FileMachine,
@@ -64,13 +64,15 @@ pub(super) async fn open(config: &NodeConfig, folder: &DataFolder, url: String) 
                 tracing::info!("this node is a member already; its join token is not used");
             }
             let keyring = Arc::new(folder.keyring(&config.seal)?);
-            start(config, folder, replica, keyring, false).await
+            let running = start(config, folder, replica, keyring, false).await?;
+            restore::begin_lineage(&running.cluster, folder).await?;
+            Ok(running)
         }
         Way::Found(Founding::Join) => {
             let keyring = join(config, folder, &replica).await?;
             start(config, folder, replica, Arc::new(keyring), false).await
         }
-        Way::Found(Founding::Begin) => begin(config, folder, replica).await,
+        Way::Found(Founding::Begin | Founding::Restore) => begin(config, folder, replica).await,
     }
 }
 
@@ -85,6 +87,10 @@ pub(super) fn given_password(config: &NodeConfig) -> Result<Option<Secret<String
 
 fn way(config: &NodeConfig, folder: &DataFolder) -> Result<Way, Failure> {
     let unfinished = folder.unfinished()?;
+    if unfinished == Some(Founding::Restore) {
+        let what = "a restore into this folder was cut short";
+        return Err(Failure::new(what, "run the same `threatflow restore` again: it goes on where it was"));
+    }
     if unfinished == Some(Founding::Join) && config.join.is_none() {
         let what = "this node was joining a cluster when it was stopped, and has no token now";
         return Err(Failure::new(
@@ -233,7 +239,7 @@ async fn propose(cluster: &Cluster, bootstrap: &Bootstrap) -> Result<(), Failure
     }
 }
 
-fn replica_config(config: &NodeConfig, folder: &DataFolder, api_url: String) -> raft::Config {
+pub(super) fn replica_config(config: &NodeConfig, folder: &DataFolder, api_url: String) -> raft::Config {
     raft::Config {
         node: config.node_id,
         folder: folder.raft(),

@@ -140,7 +140,9 @@ mod tests {
             writer.raise(FILE, LEVEL)?;
             writer.connection().execute_batch("CREATE TABLE IF NOT EXISTS t (n INTEGER, v BLOB) STRICT")?;
             for _ in 0..rows {
-                writer.connection().execute("INSERT INTO t VALUES (?1, zeroblob(500))", [mark.cast_signed()])?;
+                writer
+                    .connection()
+                    .execute("INSERT INTO t VALUES (?1, zeroblob(500))", [mark.cast_signed()])?;
             }
             writer.advance(mark, Millis(mark.cast_signed()));
             writers.commit(store)

@@ -117,7 +117,11 @@ impl FileKeys {
             }
         }
         self.rewrap(keyring)?;
-        Ok(self.text().lines().filter(|line| line.starts_with("key ")).fold(String::new(), |all, line| all + line + "\n"))
+        Ok(self
+            .text()
+            .lines()
+            .filter(|line| line.starts_with("key "))
+            .fold(String::new(), |all, line| all + line + "\n"))
     }
 
     /// Wraps under the active cluster key what is wrapped under an older one; whether anything was.

@@ -89,6 +89,16 @@ impl Store {
         }
     }
 
+    /// Writes a consistent copy of `file` to `to` that is not encrypted, for who is to read it without this program.
+    pub fn write_plain(&self, file: FileId, to: &Path) -> Result<(), Fault> {
+        let staged = to.with_extension("sealed");
+        let mark = self.export(file, &staged)?;
+        mark.ok_or_else(|| Fault::found(format!("there is no file {file}")))?;
+        sqlite::unseal(&staged, self.keys(file)?.raw()?)
+            .map_err(|error| Fault::new(format!("take the encryption off {}", staged.display()), error))?;
+        fs::rename(&staged, to).map_err(|error| Fault::new(format!("write {}", to.display()), error))
+    }
+
     fn copy(&self, file: FileId, to: &Path) -> Result<Mark, Fault> {
         remove_if_present(to)?;
         let keys = self.keys(file)?;
@@ -145,7 +155,8 @@ pub fn lay(root: &Path, staged: &Path, take: &[Mark]) -> Result<(), Fault> {
     }
     let marks = take.iter().map(|mark| (mark.file, mark.mark)).collect();
     let sending = take.iter().map(|mark| mark.file).collect();
-    let install = Install { staged: staged.to_owned(), take: take.to_vec(), remove: Vec::new(), marks, sending };
+    let install =
+        Install { staged: staged.to_owned(), take: take.to_vec(), remove: Vec::new(), marks, sending };
     note(root, &install)?;
     complete(root)
 }

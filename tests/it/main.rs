@@ -16,6 +16,7 @@ mod harness;
 mod access;
 mod audit;
 mod authzen;
+mod backup;
 mod bad_input;
 mod cluster;
 mod disk;

@@ -104,6 +104,7 @@ fn body_for(operation: &str) -> &'static str {
         }
         "simulateAccess" => r#"{"grant":{"effect":"deny","subject":"everyone","permissions":["*:*"]}}"#,
         "eraseOrganization" => r#"{"slug":"victim"}"#,
+        "setBackupTarget" => r#"{"settings":{"kind":"folder","path":"/nowhere/at/all"}}"#,
         "changePlan" => r#"{"plan":"enterprise"}"#,
         "setSessionPolicy" => r#"{"idle_minutes":30,"absolute_hours":12,"concurrent_max":5}"#,
         "setMfaPolicy" => r#"{"level":"off"}"#,
@@ -126,7 +127,7 @@ fn paths(route: &Route, org: &str) -> Vec<String> {
     let fill = |(version, path): &(Version, &str)| {
         let path = path.replace("{org}", org).replace("{id}", NOWHERE).replace("{user}", NOWHERE);
         let path = path.replace("{note}", NOWHERE);
-        let path = path.replace("{domain}", "nowhere.test");
+        let path = path.replace("{domain}", "nowhere.test").replace("{target}", "nowhere");
         let path = path.replace("{subject}", &format!("user:{NOWHERE}"));
         format!("{}{path}", version.prefix())
     };

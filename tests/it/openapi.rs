@@ -12,6 +12,7 @@ fn filled(path: &str, org: &str) -> String {
         .replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057")
         .replace("{note}", "01890a5d-ac96-774b-bcce-b302099a8057")
         .replace("{domain}", "nowhere.test")
+        .replace("{target}", "nowhere")
         .replace("{subject}", "everyone")
         .replace("{user}", "01890a5d-ac96-774b-bcce-b302099a8057")
 }

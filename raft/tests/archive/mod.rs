@@ -61,10 +61,8 @@ fn what_is_held_stays_in_the_log_and_what_is_not_is_told_to_be_gone() {
 fn a_cluster_is_made_anew_from_files_and_goes_on_where_they_end() {
     let mut cluster = Cluster::of(1, plain);
     put(&cluster, 30);
-    let (index, stamps) = (
-        cluster.nodes[&1].replica.applied_index(),
-        cluster.nodes[&1].model.stamps.lock().unwrap().clone(),
-    );
+    let (index, stamps) =
+        (cluster.nodes[&1].replica.applied_index(), cluster.nodes[&1].model.stamps.lock().unwrap().clone());
     // A clock that is a day behind: stamps must not fall all the same.
     let newest = stamps.last().unwrap() + 86_400_000;
     cluster.stop(1);

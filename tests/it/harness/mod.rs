@@ -50,7 +50,17 @@ impl World {
 
     /// A node with further flags.
     pub fn one_node_with(more: &[&str]) -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), more)
+    }
+
+    /// A node whose folder `prepare` has filled.
+    pub fn one_node_in(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path());
+        Self::in_folder(folder, &[])
+    }
+
+    fn in_folder(folder: TempDir, more: &[&str]) -> Self {
         let (listen, peer) = (free_port(), free_port());
         let more: Vec<String> = more.iter().map(|&flag| flag.to_owned()).collect();
         let child = serve(folder.path(), listen, peer, &more);

@@ -217,7 +217,7 @@ impl Stage {
         let filled =
             filled.replace("{user}", &self.user).replace("{subject}", &format!("user:{}", self.user));
         let filled = filled.replace("{organization}", "me").replace("{permission}", "read:case");
-        let filled = filled.replace("{*rest}", "there");
+        let filled = filled.replace("{*rest}", "there").replace("{target}", "nowhere");
         let body = self.filled(gentle_body(route.operation));
         let body = (route.method != Method::Get).then_some(body.as_bytes());
         let filled = format!("{}{filled}", version.prefix());

@@ -46,7 +46,11 @@ const EXTRA_ROOMS: &[(&str, &str)] = &[
     ("access", "recall"),
     ("audit", "canonical"),
     ("backup", "bucket"),
+    ("backup", "formats"),
+    ("backup", "lineage"),
     ("backup", "ltx"),
+    ("backup", "objects"),
+    ("backup", "restore"),
     ("factors", "codes"),
     ("factors", "handles"),
     ("factors", "passkeys"),
@@ -82,8 +86,8 @@ const WALLS: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["raft"],
-        &["src/cluster/", "src/app/", "src/node/", "raft/"],
-        "consensus is seen by those who propose, apply and run it",
+        &["src/cluster/", "src/app/", "src/node/", "src/features/backup/", "raft/"],
+        "consensus is seen by those who propose, apply, run and archive it",
     ),
     (&["sqlite"], &["src/store/"], "how a file is opened with its key is the store's affair"),
     (

@@ -1,0 +1,189 @@
+//! Drills: the leader restores a sample of organizations into scratch, reads every row back and compares with what is
+//! live, and records what it found.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    jobs::led_term,
+    rebuild::{Rebuild, Rebuilt},
+};
+use crate::{
+    cluster::{Cluster, Ticket, Unanswered, View},
+    features::backup::{
+        self, RecordDrill, State, Target,
+        formats::{Drill, Tested},
+        jobs::REPORT,
+        open_target,
+        restore::{self, Plan, Source, Until},
+    },
+    kernel::{FileId, Millis, OrgId, RequestId},
+    store::{Keyring, Store},
+    web::now,
+};
+
+/// How often the leader looks whether a drill is due.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
+const HOUR_MS: i64 = 3_600_000;
+
+/// Makes a drill if one is due or was asked for.
+pub(super) async fn look(cluster: Cluster) {
+    if led_term(&cluster).is_none() {
+        return;
+    }
+    let due = match due(&cluster).await {
+        Ok(due) => due,
+        Err(error) => {
+            tracing::debug!(?error, "drills are looked at later");
+            return;
+        }
+    };
+    let Some((state, target)) = due else { return };
+    let drill = make(&cluster, &state, &target).await;
+    if drill.passed() {
+        tracing::info!(
+            target = drill.target,
+            rto_ms = drill.rto_ms,
+            files = drill.files.len(),
+            "a restore was tried and is right"
+        );
+    } else {
+        tracing::error!(target = drill.target, drill = ?drill, "a restore was tried and FAILED");
+    }
+    let ticket = Ticket::system(RequestId(drill.id));
+    if let Err(error) = cluster.propose(&ticket, OrgId::SYSTEM, &RecordDrill { drill }).await {
+        tracing::warn!(?error, "a drill could not be recorded");
+    }
+}
+
+/// The target whose turn it is.
+async fn due(cluster: &Cluster) -> Result<Option<(State, Target)>, Unanswered> {
+    let look = |tx: &rusqlite::Connection| {
+        Ok((backup::state(tx)?, backup::targets(tx)?, backup::last_drills(tx)?, backup::drills(tx, 1)?))
+    };
+    let Some((Some(state), targets, (_, last), drills)) =
+        cluster.read(&View::Local, OrgId::SYSTEM, look).await?
+    else {
+        return Ok(None);
+    };
+    let every = i64::from(state.policy.drill_hours) * HOUR_MS;
+    let late = every > 0 && last.is_none_or(|last| now().0 - last.0 >= every);
+    if state.drill_wanted.is_none() && !late {
+        return Ok(None);
+    }
+    // Nothing to restore yet: the first drill waits for the first catalogue.
+    let ready: Vec<Target> = targets.into_iter().filter(|target| target.progress.cut_at.is_some()).collect();
+    let before = drills.first().map(|(_, drill)| drill.target.clone()).unwrap_or_default();
+    let next = ready.iter().find(|target| target.name > before).or(ready.first()).cloned();
+    Ok(next.map(|target| (state, target)))
+}
+
+async fn make(cluster: &Cluster, state: &State, target: &Target) -> Drill {
+    let began = Instant::now();
+    let mut drill = Drill {
+        id: Uuid::now_v7(),
+        target: target.name.clone(),
+        lineage: state.lineage,
+        index: 0,
+        rpo_ms: behind(cluster, target),
+        rto_ms: 0,
+        bytes: 0,
+        files: BTreeMap::new(),
+        failed: None,
+    };
+    let scratch = cluster.store().root().join("backup").join("drill");
+    let _ = fs::remove_dir_all(&scratch);
+    match try_out(cluster, state, target, &scratch).await {
+        Ok((plan, rebuilt)) => {
+            drill.index = plan.index;
+            drill.bytes = rebuilt.fetched.bytes;
+            drill.files = compared(cluster.store(), &rebuilt);
+        }
+        Err(why) => drill.failed = Some(why),
+    }
+    let _ = fs::remove_dir_all(&scratch);
+    drill.rto_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+    drill
+}
+
+async fn try_out(
+    cluster: &Cluster,
+    state: &State,
+    target: &Target,
+    scratch: &Path,
+) -> Result<(Plan, Rebuilt), String> {
+    let bucket = Arc::new(open_target(cluster.store().keyring(), target)?);
+    // As an operator would who has nothing but the recovery key.
+    let recovery = backup::recovery_key(cluster.store().keyring(), &state.recovery)
+        .map_err(|fault| fault.to_string())?;
+    let (opened, plan) = restore::find(&bucket, Some(state.lineage), &recovery, Until::Newest).await?;
+    let keyring: Arc<Keyring> = Arc::new(opened.keyring);
+    let source = Source::of(&bucket, opened.lineage, &keyring);
+    let only = sample(cluster.store(), &plan, state.policy.drill_sample)?;
+    let work = Rebuild {
+        source: &source,
+        vault: &opened.vault,
+        keyring: Arc::clone(&keyring),
+        plan: &plan,
+        only: Some(&only),
+        root: scratch,
+        progress: &|_| {},
+    };
+    let rebuilt = work.run().await?;
+    if let Some(missing) = only.iter().find(|file| !rebuilt.files.contains_key(file)) {
+        return Err(format!("file {missing} could not be restored: its keys are not in the vault"));
+    }
+    Ok((plan, rebuilt))
+}
+
+/// The system file and some organizations, drawn by chance among those that live.
+fn sample(store: &Store, plan: &Plan, count: u32) -> Result<BTreeSet<FileId>, String> {
+    let mut known: Vec<FileId> = plan
+        .catalogue
+        .files
+        .keys()
+        .copied()
+        .filter(|file| !file.is_system() && store.exists(*file))
+        .collect();
+    let mut drawn = BTreeSet::from([OrgId::SYSTEM]);
+    for _ in 0..count {
+        if known.is_empty() {
+            break;
+        }
+        let chance = store.keyring().draw::<8>().map_err(|fault| fault.to_string())?;
+        let at = u64::from_be_bytes(chance) % (known.len() as u64);
+        drawn.insert(known.swap_remove(usize::try_from(at).unwrap_or_default()));
+    }
+    Ok(drawn)
+}
+
+/// How long ago the newest moment is that can be restored.
+fn behind(cluster: &Cluster, target: &Target) -> i64 {
+    let live = cluster.reported(REPORT);
+    let said =
+        live.get(&target.name).and_then(|said| said.pointer("/progress/archived_at")).and_then(Value::as_i64);
+    let at = said.map(Millis).or(target.progress.archived_at);
+    at.map_or(i64::MAX, |at| (now().0 - at.0).max(0))
+}
+
+/// Each restored file beside the live one, where both are known to have stood at the same entry.
+fn compared(store: &Store, rebuilt: &Rebuilt) -> BTreeMap<FileId, Tested> {
+    let tested = |(file, (mark, sum)): (&FileId, &(u64, crate::store::Sum))| {
+        let live = store
+            .stood(*file, *mark)
+            .or_else(|| store.standing(*file).ok().flatten().filter(|standing| standing.mark == *mark));
+        let wrong = live
+            .is_some_and(|live| live.sum != *sum)
+            .then(|| format!("at entry {mark} the live file holds other rows"));
+        (*file, Tested { mark: *mark, sum: *sum, wrong, compared_at: live.map(|_| now()) })
+    };
+    rebuilt.files.iter().map(tested).collect()
+}

@@ -1,0 +1,230 @@
+//! A store made from a backup: images are fetched and laid down, and the entries after them applied, as after a crash.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, stream};
+use raft::{Entry, Later, Machine};
+use tokio::task::spawn_blocking;
+
+use super::machine::FileMachine;
+use crate::{
+    features::backup::{
+        formats::{Image, Vault},
+        restore::{Fetched, Plan, Source},
+    },
+    kernel::{Fault, FileId},
+    store::{Keyring, Mark, Scrubbed, SealedEntry, Store, Sum, key_text, lay},
+};
+
+/// The folder of a store in which images lie that were fetched and not yet laid down.
+pub const FETCHED: &str = "restoring";
+/// Files fetched side by side.
+const FETCHED_AT_ONCE: usize = 8;
+/// Entries applied in one batch.
+const BATCH: usize = 1024;
+
+/// What is to be made, and where.
+pub struct Rebuild<'a> {
+    /// The history.
+    pub source: &'a Source<'a>,
+    /// Its keys.
+    pub vault: &'a Vault,
+    /// The keyring that opens them.
+    pub keyring: Arc<Keyring>,
+    /// To where, and from what.
+    pub plan: &'a Plan,
+    /// The files that are wanted; all of them when there is no list.
+    pub only: Option<&'a BTreeSet<FileId>>,
+    /// The folder of the store, which holds nothing yet.
+    pub root: &'a Path,
+    /// Told how far it is.
+    pub progress: &'a (dyn Fn(Far) + Sync),
+}
+
+/// How far a restore is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Far {
+    /// Files laid down, and how many there are.
+    pub files: (usize, usize),
+    /// Bytes of them, and how many there are.
+    pub bytes: (u64, u64),
+    /// Entries applied up to this index, and the last one.
+    pub index: (u64, u64),
+}
+
+/// What was made.
+#[derive(Debug, Default)]
+pub struct Rebuilt {
+    /// Each file: its last entry, and the sum of its rows as they were read back.
+    pub files: BTreeMap<FileId, (u64, Sum)>,
+    /// Files whose keys are gone: they were erased later.
+    pub erased: BTreeSet<FileId>,
+    /// What was fetched.
+    pub fetched: Fetched,
+    /// No entry in it has a later stamp.
+    pub newest_ms: u64,
+}
+
+impl Rebuild<'_> {
+    /// Makes the store, durably, and reads all of it back.
+    pub async fn run(&self) -> Result<Rebuilt, String> {
+        let mut rebuilt = Rebuilt { newest_ms: stamp(self.plan.catalogue.newest.0), ..Rebuilt::default() };
+        let staged = self.root.join(FETCHED);
+        self.stage(&staged, &mut rebuilt).await?;
+        let store = Store::open(self.root, Arc::clone(&self.keyring)).map_err(told)?;
+        let store = Arc::new(store.in_shares(2, 256));
+        self.replay(&store, &mut rebuilt).await?;
+        rebuilt.files = self.read_back(Arc::clone(&store)).await?;
+        let _ = fs::remove_dir_all(&staged);
+        Ok(rebuilt)
+    }
+
+    fn wants(&self, file: FileId) -> bool {
+        self.only.is_none_or(|only| only.contains(&file))
+    }
+
+    /// Fetches every image and lays it down. What an earlier attempt has fetched whole stays.
+    async fn stage(&self, staged: &Path, rebuilt: &mut Rebuilt) -> Result<(), String> {
+        let parts = staged.join("parts");
+        for folder in [staged.join("tenants"), parts.clone()] {
+            fs::create_dir_all(&folder).map_err(|error| format!("make {}: {error}", folder.display()))?;
+        }
+        let (mut take, mut wanted) = (Vec::new(), Vec::new());
+        for (file, image) in self.plan.catalogue.files.iter().filter(|(file, _)| self.wants(**file)) {
+            let lines = self.vault.files.get(file);
+            let Some(keys) = lines.and_then(|lines| key_text(lines, image.key, self.plan.index)) else {
+                rebuilt.erased.insert(*file);
+                continue;
+            };
+            let mark = Mark { file: *file, mark: image.mark, keys };
+            wanted.push((*file, image, staged.join(mark.name())));
+            take.push(mark);
+        }
+        let total = wanted.iter().map(|(_, image, _)| image.bytes()).sum();
+        let mut far = Far { files: (0, wanted.len()), bytes: (0, total), index: (0, self.plan.index) };
+        // Boxed: a stream of borrowing futures is not found to be `Send` otherwise.
+        let mut fetching: Vec<Later<'_, Result<(u64, Fetched), String>>> = Vec::with_capacity(wanted.len());
+        for (file, image, to) in wanted {
+            fetching.push(Box::pin(self.fetch(file, image, &parts, to)));
+        }
+        let mut fetching = stream::iter(fetching).buffer_unordered(FETCHED_AT_ONCE);
+        while let Some(done) = fetching.next().await {
+            let (bytes, fetched) = done?;
+            rebuilt.fetched.bytes += fetched.bytes;
+            rebuilt.fetched.files += fetched.files;
+            far.files.0 += 1;
+            far.bytes.0 += bytes;
+            (self.progress)(far);
+        }
+        let (root, staged) = (self.root.to_owned(), staged.to_owned());
+        let laid = spawn_blocking(move || lay(&root, &staged, &take)).await;
+        laid.map_err(|error| error.to_string())?.map_err(told)
+    }
+
+    /// A file appears under its name only when it is whole and synced.
+    async fn fetch(
+        &self,
+        file: FileId,
+        image: &Image,
+        parts: &Path,
+        to: PathBuf,
+    ) -> Result<(u64, Fetched), String> {
+        let (bytes, whole) = (image.bytes(), to.with_extension(format!("{:016x}", image.mark)));
+        let there = fs::metadata(&to).is_ok_and(|about| about.len() == bytes) && whole.exists();
+        if there {
+            return Ok((bytes, Fetched::default()));
+        }
+        let half = parts.join(format!("{file}.db"));
+        for left in [&half, &to] {
+            let _ = fs::remove_file(left);
+        }
+        let fetched = self.source.fetch(file, image, parts, &half).await?;
+        let placed = fs::rename(&half, &to).and_then(|()| fs::write(&whole, ""));
+        placed.map_err(|error| format!("place {}: {error}", to.display()))?;
+        Ok((bytes, fetched))
+    }
+
+    /// Applies what the archive holds after the images, up to the moment.
+    async fn replay(&self, store: &Arc<Store>, rebuilt: &mut Rebuilt) -> Result<(), String> {
+        let (machine, _) = FileMachine::new(Arc::clone(store)).map_err(told)?;
+        let machine = Arc::new(machine);
+        let mut done = self.plan.catalogue.cut;
+        let files = self.plan.catalogue.files.len();
+        for segment in &self.plan.segments {
+            let stretch = self.source.segment(*segment).await?;
+            let mut entries = Vec::new();
+            for entry in stretch
+                .entries
+                .into_iter()
+                .filter(|entry| entry.index > done && entry.index <= self.plan.index)
+            {
+                rebuilt.newest_ms = rebuilt.newest_ms.max(entry.at_ms);
+                if self.applies(&entry, rebuilt)? {
+                    entries.push(entry);
+                }
+            }
+            done = stretch.last.min(self.plan.index);
+            let machine = Arc::clone(&machine);
+            let applied = spawn_blocking(move || apply(&machine, entries)).await;
+            applied.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
+            (self.progress)(Far { files: (files, files), index: (done, self.plan.index), ..Far::default() });
+        }
+        let checkpoint = spawn_blocking(move || machine.checkpoint()).await;
+        checkpoint.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())
+    }
+
+    /// Whether an entry is about a file that is wanted and can be opened.
+    fn applies(&self, entry: &Entry, rebuilt: &mut Rebuilt) -> Result<bool, String> {
+        let sealed = SealedEntry::parse(&entry.body).ok_or_else(|| {
+            format!("entry {} is of a form that this binary does not know; upgrade it", entry.index)
+        })?;
+        if !self.wants(sealed.file) || rebuilt.erased.contains(&sealed.file) {
+            return Ok(false);
+        }
+        // It creates its file, whose key may be gone since.
+        let gone = |key| self.keyring.unwrap_key(sealed.file, key).is_err();
+        if sealed.brings.as_ref().is_some_and(gone) && !self.plan.catalogue.files.contains_key(&sealed.file) {
+            rebuilt.erased.insert(sealed.file);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Reads every row of every file: the sum must be the one on record.
+    async fn read_back(&self, store: Arc<Store>) -> Result<BTreeMap<FileId, (u64, Sum)>, String> {
+        let read = spawn_blocking(move || {
+            let mut sound = BTreeMap::new();
+            for file in store.list() {
+                match store.scrub(file, u64::MAX)? {
+                    Scrubbed::Sound { standing, .. } => sound.insert(file, (standing.mark, standing.sum)),
+                    Scrubbed::Damaged | Scrubbed::Unknown => {
+                        return Err(Fault::found(format!("file {file} is not what was written")));
+                    }
+                };
+            }
+            Ok(sound)
+        });
+        read.await.map_err(|error| error.to_string())?.map_err(told)
+    }
+}
+
+fn apply(machine: &FileMachine, entries: Vec<Entry>) -> Result<(), raft::Fault> {
+    let mut entries = entries.into_iter().peekable();
+    while entries.peek().is_some() {
+        machine.apply(entries.by_ref().take(BATCH).collect())?;
+    }
+    machine.settle()
+}
+
+fn stamp(at: i64) -> u64 {
+    u64::try_from(at).unwrap_or_default()
+}
+
+fn told(fault: Fault) -> String {
+    fault.to_string()
+}

@@ -1,0 +1,11 @@
+//! What is put into a bucket, and what is recorded of a drill: formats, each verified when it is read.
+
+mod catalogue;
+mod drill;
+mod segment;
+mod vault;
+
+pub use catalogue::{Catalogue, Image};
+pub use drill::{Drill, Tested};
+pub use segment::{decode as decode_segment, encode as encode_segment};
+pub use vault::{RecoveryKey, Vault};

@@ -1,0 +1,237 @@
+//! Targets, the policy, drills and the status, for platform administrators.
+
+mod status;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    RECOVERY_CONTEXT,
+    bucket::{Bucket, Credentials, Settings},
+    commands::{RemoveTarget, RequestDrill, SetBackupPolicy, SetTarget},
+    credentials_context,
+    formats::RecoveryKey,
+    model::Policy,
+    queries,
+};
+use crate::{
+    cluster::View,
+    kernel::{OrgId, Permission, Secret, to_hex},
+    web::{Cx, Fields, Method, Needs, Problem, Reply, Route, value},
+};
+
+/// The routes of the slice.
+pub fn routes() -> Vec<Route> {
+    let route = |method, path, operation, summary, handler: fn(Cx) -> Answer| {
+        Route::v2(method, path, operation, summary, Needs::Caller, handler)
+    };
+    vec![
+        route(
+            Method::Get,
+            "/cluster/backup",
+            "getBackup",
+            "Show how far each target is, what fails, what it costs, and when a restore was tried last",
+            |cx| Box::pin(status::show(cx)),
+        ),
+        route(
+            Method::Put,
+            "/cluster/backup/targets/{target}",
+            "setBackupTarget",
+            "Back up to a bucket or folder, which is tried first; the first answer holds the recovery key",
+            |cx| Box::pin(set(cx)),
+        )
+        .takes(|fields| (read_settings(fields), read_credentials(fields))),
+        route(
+            Method::Delete,
+            "/cluster/backup/targets/{target}",
+            "removeBackupTarget",
+            "Back up to a target no more; what is in it stays",
+            |cx| Box::pin(remove(cx)),
+        )
+        .answers(204),
+        route(
+            Method::Patch,
+            "/cluster/backup/policy",
+            "setBackupPolicy",
+            "Change how backups are made, how long they are kept, and how often a restore is tried",
+            |cx| Box::pin(set_policy(cx)),
+        )
+        .takes(|fields| read_policy(fields, Policy::default())),
+        route(
+            Method::Post,
+            "/cluster/backup/drills",
+            "requestBackupDrill",
+            "Have the leader restore a sample of organizations into scratch, soon",
+            |cx| Box::pin(request_drill(cx)),
+        )
+        .answers(202),
+        route(
+            Method::Get,
+            "/cluster/backup/drills",
+            "listBackupDrills",
+            "List what drills found, the newest first",
+            |cx| Box::pin(status::list_drills(cx)),
+        ),
+    ]
+}
+
+type Answer = raft::Later<'static, Result<Reply, Problem>>;
+
+const NAME_CHARACTERS_MAX: usize = 32;
+
+fn read_settings(fields: &mut Fields) -> Option<Settings> {
+    fields.required("settings", object("where it is: `kind` is s3 or folder, and what that one needs"))
+}
+
+/// Kept as text: it is sealed as it stands.
+fn read_credentials(fields: &mut Fields) -> Option<Value> {
+    fields
+        .optional("credentials", object("access_key, secret_key, and if need be session_token, customer_key"))
+}
+
+fn object<T: DeserializeOwned>(
+    what: &'static str,
+) -> value::Rule<impl value::Reads<T>, impl value::Describes> {
+    let read = |value: &Value| {
+        if !value.is_object() {
+            return Err("must be an object".to_owned());
+        }
+        // What serde says of a wrong value names fields and types, never values that are text.
+        T::deserialize(value).map_err(|error| error.to_string())
+    };
+    value::rule(move || json!({ "type": "object", "description": what }), read)
+}
+
+async fn set(cx: Cx) -> Result<Reply, Problem> {
+    let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
+    let name = name(&cx)?;
+    let mut fields = cx.fields()?;
+    let (settings, credentials) = (read_settings(&mut fields), read_credentials(&mut fields));
+    fields.finish()?;
+    let settings = settings.ok_or_else(|| Problem::field("/settings", "is required"))?;
+    let text = credentials.map(|credentials| Secret::new(credentials.to_string()));
+    try_out(&cx, &settings, text.as_ref()).await?;
+    let keyring = cx.cluster.store().keyring();
+    let recovery = RecoveryKey::draw()?;
+    let seal =
+        |text: &Secret<String>| keyring.seal_for_life(&credentials_context(&name), text.reveal().as_bytes());
+    let command = SetTarget {
+        name: name.clone(),
+        settings: serde_json::to_value(&settings).map_err(|error| Problem::malformed(error.to_string()))?,
+        credentials: text.as_ref().map(seal).transpose()?.map(|sealed| to_hex(&sealed)),
+        lineage: Uuid::now_v7(),
+        recovery: to_hex(&keyring.seal_for_life(RECOVERY_CONTEXT, recovery.raw())?),
+    };
+    let answer = cx.cluster.propose(&cx.ticket, system, &command).await?;
+    let mut view = json!({ "name": name, "settings": command.settings });
+    // A repeated request answers what was decided then, but has drawn another key: the stored one tells which it is.
+    let taken = answer.reply.recovery_taken && is_stored(&cx, &recovery, answer.index).await?;
+    if taken && let Some(view) = view.as_object_mut() {
+        view.insert("recovery_key".to_owned(), json!(recovery.text().as_str()));
+    }
+    let status = if answer.reply.created { 201 } else { 200 };
+    Ok(Reply::ok(view).status(status).after(&answer))
+}
+
+async fn is_stored(cx: &Cx, recovery: &RecoveryKey, index: u64) -> Result<bool, Problem> {
+    let state = cx.cluster.read(&View::Session(Some(index)), OrgId::SYSTEM, queries::state).await?.flatten();
+    let Some(state) = state else { return Ok(false) };
+    let stored = super::recovery_key(cx.cluster.store().keyring(), &state.recovery)?;
+    Ok(stored.raw() == recovery.raw())
+}
+
+/// A target that cannot be used is refused now, not found out later.
+async fn try_out(cx: &Cx, settings: &Settings, given: Option<&Secret<String>>) -> Result<(), Problem> {
+    let name = name(cx)?;
+    let stored = match given {
+        Some(_) => None,
+        None => {
+            let targets = cx.cluster.read(&View::Strong, OrgId::SYSTEM, queries::targets).await?;
+            let target = targets.into_iter().flatten().find(|target| target.name == name);
+            match target.and_then(|target| target.credentials) {
+                Some(sealed) => {
+                    let plain =
+                        cx.cluster.store().keyring().unseal_for_life(&credentials_context(&name), &sealed)?;
+                    Some(Secret::new(String::from_utf8_lossy(&plain).into_owned()))
+                }
+                None => None,
+            }
+        }
+    };
+    let text = given.or(stored.as_ref());
+    let read = |text: &Secret<String>| serde_json::from_str::<Credentials>(text.reveal());
+    let credentials = text.map(read).transpose().map_err(|_| {
+        Problem::field(
+            "/credentials",
+            "takes access_key, secret_key, session_token and customer_key, all text",
+        )
+    })?;
+    if let Err(errors) = settings.validate(credentials.as_ref()) {
+        return Err(Problem::invalid(&errors));
+    }
+    let bucket = Bucket::open(settings, credentials.as_ref());
+    let tried = match bucket {
+        Ok(bucket) => bucket.probe().await,
+        Err(failed) => Err(failed),
+    };
+    tried.map_err(|failed| {
+        Problem::new(422, "target_unusable", "The target cannot be used", failed.to_string())
+    })
+}
+
+fn name(cx: &Cx) -> Result<String, Problem> {
+    let name = cx.param("target");
+    let sign = |sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '-';
+    if (1..=NAME_CHARACTERS_MAX).contains(&name.len()) && name.chars().all(sign) {
+        return Ok(name.to_owned());
+    }
+    Err(Problem::malformed("a target's name is 1 to 32 of a-z, 0-9 and -"))
+}
+
+async fn remove(cx: Cx) -> Result<Reply, Problem> {
+    let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
+    let command = RemoveTarget { name: name(&cx)? };
+    let answer = cx.cluster.propose(&cx.ticket, system, &command).await?;
+    Ok(Reply::none().after(&answer))
+}
+
+fn read_policy(fields: &mut Fields, before: Policy) -> Policy {
+    let mut number = |name, low, high, before: u32| {
+        let given = fields.optional(name, value::integer(low, high));
+        given.and_then(|given| u32::try_from(given).ok()).unwrap_or(before)
+    };
+    Policy {
+        image_seconds: number("image_seconds", 1, 3600, before.image_seconds),
+        retention_days: number("retention_days", 1, 3650, before.retention_days),
+        drill_hours: number("drill_hours", 0, 8760, before.drill_hours),
+        drill_sample: number("drill_sample", 1, 100, before.drill_sample),
+        lag_seconds_max: number("lag_seconds_max", 5, 86_400, before.lag_seconds_max),
+        spool_mib: number("spool_mib", 256, 1 << 20, before.spool_mib),
+        legal_hold: fields.optional("legal_hold", value::flag()).unwrap_or(before.legal_hold),
+    }
+}
+
+async fn set_policy(cx: Cx) -> Result<Reply, Problem> {
+    let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
+    let state = cx.cluster.read(&View::Strong, system, queries::state).await?.flatten();
+    let before = state.ok_or_else(|| {
+        Problem::new(
+            409,
+            "wrong_state",
+            "There is no backup",
+            "make a target first: PUT /cluster/backup/targets/NAME",
+        )
+    })?;
+    let mut fields = cx.fields()?;
+    let policy = read_policy(&mut fields, before.policy);
+    fields.finish()?;
+    let answer = cx.cluster.propose(&cx.ticket, system, &SetBackupPolicy { policy }).await?;
+    Ok(Reply::ok(json!(policy)).after(&answer))
+}
+
+async fn request_drill(cx: Cx) -> Result<Reply, Problem> {
+    let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
+    let answer = cx.cluster.propose(&cx.ticket, system, &RequestDrill {}).await?;
+    Ok(Reply::ok(json!({ "requested": true })).status(202).after(&answer))
+}

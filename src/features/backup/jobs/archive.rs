@@ -1,0 +1,129 @@
+//! The log archive: each second one object with every entry committed since.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::{Stretch, Unread};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::{
+    super::{
+        formats::{decode_segment, encode_segment},
+        objects,
+    },
+    uploader::{Line, Part},
+};
+use crate::{kernel::Millis, web::now};
+
+/// How often what was committed is put.
+const PUT_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of entries in one object, about.
+const SEGMENT_BYTES_MAX: usize = 8 << 20;
+/// How long the first look at what is acknowledged may take.
+const BARRIER: Duration = Duration::from_secs(5);
+
+/// Archives until something fails.
+pub(super) async fn run(line: Line) -> Result<(), String> {
+    line.lineage.begin(&line.bucket).await?;
+    let mut next = resume(&line).await?;
+    line.works(Part::Archive, |progress| progress.archived = next - 1);
+    let mut ticks = interval(PUT_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let seen = now();
+        loop {
+            match line.cluster.replica().committed(next, SEGMENT_BYTES_MAX).await {
+                Ok(None) => break,
+                Ok(Some(stretch)) => {
+                    next = put(&line, &stretch).await?;
+                    let more = next <= line.cluster.replica().applied_index();
+                    let at = if more { stamp(&stretch) } else { seen };
+                    line.works(Part::Archive, |progress| {
+                        progress.archived = next - 1;
+                        progress.archived_at = Some(at);
+                    });
+                }
+                Err(Unread::Cut(upto)) => {
+                    tracing::error!(
+                        target = %line.target,
+                        from = next,
+                        upto,
+                        "entries were cut from the log before they were archived: moments between cannot be restored"
+                    );
+                    next = upto + 1;
+                }
+                Err(Unread::Broken(fault)) => return Err(fault.to_string()),
+            }
+        }
+        // Nothing was committed since: the newest moment is now.
+        line.works(Part::Archive, |progress| {
+            if progress.archived + 1 == next {
+                progress.archived_at = Some(seen);
+            }
+        });
+    }
+}
+
+async fn put(line: &Line, stretch: &Stretch) -> Result<u64, String> {
+    let keyring = line.cluster.store().keyring();
+    let bytes = encode_segment(keyring, line.lineage.id, stretch).map_err(|fault| fault.to_string())?;
+    let key = line.names.segment(stretch.first, stretch.last);
+    line.count(bytes.len() as u64);
+    objects::put_once(&line.bucket, &key, Bytes::from(bytes), None)
+        .await
+        .map_err(|why| forked(line, &why))?;
+    Ok(stretch.last + 1)
+}
+
+fn stamp(stretch: &Stretch) -> Millis {
+    let at_ms = stretch.entries.last().map_or(0, |entry| entry.at_ms);
+    Millis(i64::try_from(at_ms).unwrap_or(i64::MAX))
+}
+
+/// The first index that the archive does not hold; it begins with what is committed next when it holds none.
+async fn resume(line: &Line) -> Result<u64, String> {
+    let replica = line.cluster.replica();
+    // Another leader may have archived what this node has not applied yet.
+    replica.read_barrier(BARRIER).await.map_err(|reason| format!("the cluster has no leader: {reason:?}"))?;
+    let applied = replica.applied_index();
+    let after = (line.archived > 0).then(|| line.names.before_segment(line.archived.saturating_sub(1)));
+    let keys = objects::list(&line.bucket, &line.names.segments(), after.as_deref()).await?;
+    let ends = keys.iter().filter_map(|object| line.names.parse_segment(&object.key));
+    let Some((first, last)) = ends.max_by_key(|(first, last)| (*last, *first)) else {
+        return Ok(applied + 1);
+    };
+    if last > applied {
+        return Err(forked(
+            line,
+            &format!("it holds entries up to {last}, and this cluster up to {applied}"),
+        ));
+    }
+    compare(line, first, last).await?;
+    Ok(last + 1)
+}
+
+/// What was archived last must be what the log holds there.
+async fn compare(line: &Line, first: u64, last: u64) -> Result<(), String> {
+    let key = line.names.segment(first, last);
+    let bytes = objects::require(&line.bucket, &key).await?;
+    let keyring = line.cluster.store().keyring();
+    let theirs = decode_segment(keyring, line.lineage.id, (first, last), &bytes)
+        .map_err(|why| format!("{key}: {why}"))?;
+    let read = timeout(BARRIER, line.cluster.replica().committed(first, SEGMENT_BYTES_MAX * 2)).await;
+    // Cut from the log meanwhile: there is nothing to compare with.
+    let Ok(Ok(Some(ours))) = read else { return Ok(()) };
+    let here = ours.entries.iter().take_while(|entry| entry.index <= last);
+    let same = here
+        .zip(&theirs.entries)
+        .all(|(one, other)| one.index == other.index && one.at_ms == other.at_ms && one.body == other.body);
+    if same { Ok(()) } else { Err(forked(line, &format!("{key} holds other entries"))) }
+}
+
+fn forked(line: &Line, what: &str) -> String {
+    format!(
+        "the history {} in this bucket is not this cluster's: {what}; another cluster writes to it: stop that one, or \
+         give this one another place",
+        line.lineage.id
+    )
+}

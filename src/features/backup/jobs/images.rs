@@ -1,0 +1,367 @@
+//! Images: every few seconds each file that changed goes up as an LTX file, and then the catalogue that names them all.
+//!
+//! What was put last is remembered page by page, as eight bytes of a digest of each. That is lost with the process and
+//! with the leadership: the next uploader takes a new epoch, and begins a chain for each file when it changes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::BufWriter,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ring::digest::{SHA256, digest};
+use serde::Serialize;
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    super::{
+        bucket::{Created, Version},
+        formats::{Catalogue, Image, RecoveryKey, Vault},
+        ltx::{Encoder, Header, LtxName},
+        objects, recovery_key,
+        restore::Source,
+    },
+    uploader::{Line, Part, pause},
+};
+use crate::{
+    kernel::{Fault, FileId, Millis},
+    store::{Captured, Pages, Store},
+    web::now,
+};
+
+/// A chain is begun anew when it has this many files, or more bytes than the file itself and this.
+const CHAIN_FILES_MAX: u32 = 360;
+const CHAIN_BYTES_FREE: u64 = 1 << 20;
+/// And when it is this old.
+const CHAIN_AGE_MAX_MS: i64 = 86_400_000;
+/// Files that are put whole by one request; larger ones go in parts.
+const WHOLE_BYTES_MAX: u64 = 8 << 20;
+/// What a whole image is to litestream.
+const SNAPSHOT_LEVEL: u8 = 9;
+/// Epochs tried before giving up: each was taken by another uploader meanwhile.
+const EPOCHS_TRIED_MAX: u32 = 100;
+
+/// The uploader of images.
+pub(super) struct Images {
+    line: Line,
+    epoch: Option<u32>,
+    chains: BTreeMap<FileId, Chain>,
+    /// The image of each file that the next catalogue names.
+    entries: BTreeMap<FileId, Image>,
+    vault: Option<(Version, Vault)>,
+    /// What the vault was made from.
+    keys: Option<Keys>,
+    /// What the last catalogue said.
+    told: Option<Catalogue>,
+}
+
+/// What says that the vault may have to change: the keys of the images, and those of the cluster.
+type Keys = (Vec<(FileId, u32)>, u32, BTreeMap<u32, String>);
+
+/// What was put of a file, in this epoch.
+#[derive(Clone, Debug, Default)]
+struct Chain {
+    prints: Vec<u64>,
+    mark: u64,
+    files: u32,
+    bytes: u64,
+    begun: Millis,
+}
+
+#[derive(Serialize)]
+struct EpochText {
+    epoch: u32,
+    node: u64,
+    at: Millis,
+}
+
+impl Images {
+    pub(super) fn new(line: Line) -> Self {
+        let (chains, entries) = (BTreeMap::new(), BTreeMap::new());
+        Self { line, epoch: None, chains, entries, vault: None, keys: None, told: None }
+    }
+
+    /// For ever: what fails is tried again with what is remembered.
+    pub(super) async fn run(mut self) {
+        let mut failures = 0;
+        let mut ticks = interval(Duration::from_secs(u64::from(self.line.policy.image_seconds.max(1))));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.pass().await {
+                Ok(()) => failures = 0,
+                Err(why) => {
+                    failures += 1;
+                    self.line.failed(Part::Images, why).await;
+                    pause(failures).await;
+                }
+            }
+        }
+    }
+
+    async fn pass(&mut self) -> Result<(), String> {
+        if self.line.was_emptied() {
+            *self = Self::new(self.line.clone());
+        }
+        let epoch = self.begin().await?;
+        // In this order: every entry up to `cut` is in the marks that are read after it.
+        let mut cut = self.line.cluster.replica().applied_index();
+        let store = Arc::clone(self.line.cluster.store());
+        let files: BTreeSet<FileId> = store.list().into_iter().collect();
+        self.entries.retain(|file, _| files.contains(file));
+        self.chains.retain(|file, _| files.contains(file));
+        for file in files {
+            let mark = store.mark(file);
+            if self.entries.get(&file).is_some_and(|image| image.mark == mark) {
+                continue;
+            }
+            self.image(epoch, file).await?;
+            match self.entries.get(&file) {
+                // A reader kept the file's log from being copied into it, or it was set aside: what it lacks is to be
+                // taken from the archive.
+                Some(image) => cut = cut.min(if image.mark < mark { image.mark } else { cut }),
+                None => return Err(format!("file {file} is in quarantine on the leader, and was never put")),
+            }
+        }
+        self.put_vault().await?;
+        self.put_catalogue(epoch, cut).await
+    }
+
+    /// Takes an epoch, and takes over what the newest catalogue says of files that did not change since.
+    async fn begin(&mut self) -> Result<u32, String> {
+        if let Some(epoch) = self.epoch {
+            return Ok(epoch);
+        }
+        let Line { bucket, names, .. } = &self.line;
+        self.line.lineage.begin(bucket).await?;
+        let taken = objects::list(bucket, &names.epochs(), None).await?;
+        let last = taken.iter().filter_map(|object| names.parse_epoch(&object.key)).max().unwrap_or(0);
+        let source = Source::of(bucket, self.line.lineage.id, self.line.cluster.store().keyring());
+        if let Some(catalogue) = source.newest_catalogue().await? {
+            self.entries = catalogue.files;
+        }
+        let node = self.line.cluster.replica().status().node;
+        for epoch in last + 1..=last + EPOCHS_TRIED_MAX {
+            let text = serde_json::to_vec(&EpochText { epoch, node, at: now() })
+                .map_err(|error| error.to_string())?;
+            let made = bucket.create(&names.epoch(epoch), Bytes::from(text), None).await;
+            if made.map_err(objects::told)? == Created::Created {
+                self.epoch = Some(epoch);
+                return Ok(epoch);
+            }
+        }
+        Err("no epoch could be taken: others take them all".to_owned())
+    }
+
+    /// Puts what changed of a file, or all of it.
+    async fn image(&mut self, epoch: u32, file: FileId) -> Result<(), String> {
+        let store = Arc::clone(self.line.cluster.store());
+        let chain = self.chains.get(&file).filter(|chain| !chain.is_long(self.entries.get(&file))).cloned();
+        let to = scratch(&store, &self.line.target, file)?;
+        let place = to.clone();
+        let made = spawn_blocking(move || capture(&store, file, chain, &place)).await;
+        let made = made.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
+        let Some((captured, made)) = made else { return Ok(()) };
+        if let Some(Made { chain, name, bytes }) = made {
+            let bucket = &self.line.bucket;
+            let key = format!("{}/{}", self.line.names.chain(file, epoch), name.key(objects::layout(bucket)));
+            self.line.count(bytes);
+            if bytes > WHOLE_BYTES_MAX {
+                objects::put_file_once(bucket, &key, &to, &to.with_extension("there"), captured.at).await?;
+            } else {
+                let text = fs::read(&to).map_err(|error| format!("read {}: {error}", to.display()))?;
+                objects::put_once(bucket, &key, text.into(), Some(captured.at)).await?;
+            }
+            let _ = fs::remove_file(&to);
+            self.chains.insert(file, chain);
+        }
+        let Captured { mark, at, sum, page_bytes, pages, key } = captured;
+        self.entries.insert(file, Image { epoch, mark, at, sum, key, pages, page_bytes });
+        Ok(())
+    }
+
+    /// The vault holds the keys of every file that lives, and no others.
+    async fn put_vault(&mut self) -> Result<(), String> {
+        let Line { bucket, names, lineage, cluster, .. } = &self.line;
+        let keyring = cluster.store().keyring();
+        let of_images = self.entries.iter().map(|(file, image)| (*file, image.key)).collect();
+        let keys = (of_images, keyring.active(), keyring.generations());
+        if self.keys.as_ref() == Some(&keys) {
+            return Ok(());
+        }
+        let key = names.vault();
+        let there = match self.vault.take() {
+            Some(known) => Some(known),
+            None => match bucket.get(&key).await.map_err(objects::told)? {
+                None => None,
+                Some(found) => {
+                    let vault = serde_json::from_slice(&found.bytes);
+                    Some((found.version, vault.map_err(|error| format!("{key} is damaged: {error}"))?))
+                }
+            },
+        };
+        let recovery = recovery_key(keyring, &self.line.recovery).map_err(|fault| fault.to_string())?;
+        let (store, lineage) = (Arc::clone(cluster.store()), lineage.id);
+        let known = there.as_ref().map(|(_, vault)| vault.clone());
+        let made = spawn_blocking(move || vault(&store, lineage, &recovery, known.as_ref())).await;
+        let made = made.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
+        let Some(fresh) = made else {
+            (self.vault, self.keys) = (there, Some(keys));
+            return Ok(());
+        };
+        let text = serde_json::to_vec(&fresh).map_err(|error| error.to_string())?;
+        let before = there.map(|(version, _)| version);
+        let version = objects::rewrite(bucket, &key, text.into(), before.as_ref()).await?;
+        (self.vault, self.keys) = (version.map(|version| (version, fresh)), Some(keys));
+        Ok(())
+    }
+
+    async fn put_catalogue(&mut self, epoch: u32, cut: u64) -> Result<(), String> {
+        let same = self.told.as_ref().is_some_and(|told| told.files == self.entries);
+        if !same {
+            let high = self.entries.values().map(|image| image.mark).max().unwrap_or(0);
+            let newest = self.entries.values().map(|image| image.at).max().unwrap_or(Millis(0));
+            let (lineage, files) = (self.line.lineage.id, self.entries.clone());
+            let catalogue = Catalogue { lineage, epoch, cut, high: high.max(cut), newest, files };
+            self.line.await_archived(catalogue.high).await;
+            let keyring = self.line.cluster.store().keyring();
+            let text = catalogue.encode(keyring).map_err(|fault| fault.to_string())?;
+            let key = self.line.names.catalogue(cut, epoch);
+            self.line.count(text.len() as u64);
+            objects::put_once(&self.line.bucket, &key, text.into(), None).await?;
+            if self.told.is_none() {
+                self.line.lineage.lead(&self.line.bucket).await?;
+            }
+            self.told = Some(catalogue);
+        }
+        self.line.works(Part::Images, |progress| {
+            if !same {
+                progress.cut = cut;
+                progress.cut_at = Some(now());
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Chain {
+    /// Whether a new one is due, for a file of which the last image is `image`.
+    fn is_long(&self, image: Option<&Image>) -> bool {
+        let whole = image.map_or(0, Image::bytes);
+        self.files >= CHAIN_FILES_MAX
+            || self.bytes > whole + CHAIN_BYTES_FREE
+            || now().0 - self.begun.0 > CHAIN_AGE_MAX_MS
+    }
+}
+
+/// An LTX file that was made.
+struct Made {
+    chain: Chain,
+    name: LtxName,
+    bytes: u64,
+}
+
+/// Writes the pages that changed since `chain`, or all of them, to `to`.
+fn capture(
+    store: &Store,
+    file: FileId,
+    chain: Option<Chain>,
+    to: &std::path::Path,
+) -> Result<Option<(Captured, Option<Made>)>, Fault> {
+    let mut difference = Difference { before: chain.unwrap_or_default(), prints: Vec::new(), to, out: None };
+    let Some(captured) = store.capture(file, &mut difference)? else { return Ok(None) };
+    let Difference { before, prints, out, .. } = difference;
+    let Some(out) = out else { return Ok(Some((captured, None))) };
+    let (_, bytes) = out.finish().map_err(|error| Fault::new("write an LTX file", error))?;
+    let whole = before.mark == 0;
+    let (level, min) = if whole { (SNAPSHOT_LEVEL, 1) } else { (0, before.mark + 1) };
+    let chain = Chain {
+        prints,
+        mark: captured.mark,
+        files: if whole { 0 } else { before.files + 1 },
+        bytes: if whole { 0 } else { before.bytes + bytes },
+        begun: if whole { now() } else { before.begun },
+    };
+    let name = LtxName { level, min, max: captured.mark };
+    Ok(Some((captured, Some(Made { chain, name, bytes }))))
+}
+
+/// Takes the pages that are not as they were.
+struct Difference<'a> {
+    before: Chain,
+    prints: Vec<u64>,
+    to: &'a std::path::Path,
+    out: Option<Encoder<BufWriter<File>>>,
+}
+
+impl Pages for Difference<'_> {
+    fn begin(&mut self, captured: &Captured) -> Result<bool, Fault> {
+        if captured.mark == self.before.mark {
+            return Ok(false);
+        }
+        let out = File::create(self.to)
+            .map_err(|error| Fault::new(format!("make {}", self.to.display()), error))?;
+        let header = Header {
+            page_size: captured.page_bytes,
+            commit: captured.pages,
+            min_txid: self.before.mark + 1,
+            max_txid: captured.mark,
+            at_ms: captured.at.0,
+        };
+        let out = Encoder::new(BufWriter::new(out), header);
+        self.out = Some(out.map_err(|error| Fault::new("begin an LTX file", error))?);
+        Ok(true)
+    }
+
+    fn page(&mut self, number: u32, bytes: &[u8]) -> Result<(), Fault> {
+        let print = print(bytes);
+        let same = self.before.prints.get(self.prints.len()) == Some(&print);
+        self.prints.push(print);
+        match &mut self.out {
+            Some(out) if !same => {
+                out.page(number, bytes).map_err(|error| Fault::new("write an LTX file", error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn print(bytes: &[u8]) -> u64 {
+    let digest = digest(&SHA256, bytes);
+    digest.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+/// The vault as it must be, if it is not so.
+fn vault(
+    store: &Store,
+    lineage: uuid::Uuid,
+    recovery: &RecoveryKey,
+    known: Option<&Vault>,
+) -> Result<Option<Vault>, Fault> {
+    let mut files = BTreeMap::new();
+    for file in store.list() {
+        let before = known.and_then(|vault| vault.files.get(&file)).map_or("", String::as_str);
+        if let Some(lines) = store.key_lines(file, before)? {
+            files.insert(file, lines);
+        }
+    }
+    let held: Vec<u32> = store.keyring().generations().into_keys().collect();
+    if known.is_some_and(|vault| vault.files == files && vault.generations == held) {
+        return Ok(None);
+    }
+    Vault::seal(lineage, store.keyring(), recovery, files).map(Some)
+}
+
+/// Where an LTX file is made; what an earlier process left there goes.
+fn scratch(store: &Store, target: &str, file: FileId) -> Result<PathBuf, String> {
+    let folder = store.root().join("backup").join(target);
+    fs::create_dir_all(&folder).map_err(|error| format!("make {}: {error}", folder.display()))?;
+    Ok(folder.join(format!("{file}.ltx")))
+}

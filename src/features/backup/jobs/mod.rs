@@ -1,0 +1,173 @@
+//! The backup itself: on every node the log is held back for what is not archived; the leader uploads.
+//!
+//! A leader that is deposed and does not know it may go on for a moment: what it puts is committed all the same, an
+//! archived stretch is the same bytes whoever puts it, and images lie under an epoch of the uploader's own.
+
+mod archive;
+mod images;
+mod retention;
+mod uploader;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use raft::Leadership;
+use serde_json::Value;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use uuid::Uuid;
+
+use self::uploader::Uploader;
+use super::{
+    commands::{NoteProgress, Progress},
+    queries::{self, State, Target},
+};
+use crate::{
+    cluster::{Cluster, Ticket, Unanswered, View},
+    kernel::{OrgId, RequestId},
+};
+
+/// Between two looks at what is to be done.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a target says how far it is, at most.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+/// A target that has nothing to say says so all the same, this often.
+const SAY_ANYWAY: Duration = Duration::from_mins(10);
+/// The name under which a node says how far its uploaders are.
+pub const REPORT: &str = "backup";
+/// Entries of our own that are remembered.
+const OWN_MAX: usize = 1024;
+
+/// What one node does for backups.
+pub struct Backup {
+    cluster: Cluster,
+    uploaders: BTreeMap<String, Uploader>,
+    /// The state and the targets, as they were when the system file stood there.
+    known: Option<(u64, Known)>,
+    said: Option<Instant>,
+    /// Indexes of entries that said how far a target is: they are no reason to say it again.
+    own: BTreeSet<u64>,
+    /// Whether the spool is too long, which is said once.
+    full: bool,
+}
+
+type Known = Option<(State, Vec<Target>)>;
+
+impl Backup {
+    /// Nothing is done yet.
+    pub fn new(cluster: Cluster) -> Self {
+        let (uploaders, own) = (BTreeMap::new(), BTreeSet::new());
+        Self { cluster, uploaders, known: None, said: None, own, full: false }
+    }
+
+    /// For as long as the node lives. What an uploader does ends with it.
+    pub async fn run(mut self) {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.look().await {
+                tracing::debug!(?error, "backups are looked at later");
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Unanswered> {
+        let Some((state, targets)) = self.read().await? else {
+            self.uploaders.clear();
+            self.cluster.replica().hold(None);
+            return Ok(());
+        };
+        self.hold(&state, &targets);
+        if !matches!(*self.cluster.leadership().borrow(), Leadership::Leader { .. }) {
+            self.uploaders.clear();
+            self.cluster.report(REPORT, Value::Null);
+            return Ok(());
+        }
+        self.upload(&state, &targets);
+        let said = self.uploaders.iter().map(|(name, uploader)| (name.clone(), uploader.said())).collect();
+        self.cluster.report(REPORT, Value::Object(said));
+        self.say(&targets).await
+    }
+
+    /// Read anew only when the system file has changed.
+    async fn read(&mut self) -> Result<Known, Unanswered> {
+        let mark = self.cluster.store().mark(OrgId::SYSTEM);
+        if let Some((_, known)) = self.known.as_ref().filter(|(at, _)| *at == mark) {
+            return Ok(known.clone());
+        }
+        let look = |tx: &rusqlite::Connection| Ok((queries::state(tx)?, queries::targets(tx)?));
+        let (state, targets) =
+            self.cluster.read(&View::Local, OrgId::SYSTEM, look).await?.unwrap_or_default();
+        let known = state.map(|state| (state, targets));
+        self.known = Some((mark, known.clone()));
+        Ok(known)
+    }
+
+    /// The log keeps what the slowest target has not archived, unless that is too much.
+    fn hold(&mut self, state: &State, targets: &[Target]) {
+        let replica = self.cluster.replica();
+        // Known here, if this node uploads, sooner than by the log.
+        let archived = |target: &Target| {
+            let here = self.uploaders.get(&target.name).map_or(0, |uploader| uploader.progress().archived);
+            target.progress.archived.max(here)
+        };
+        let slowest = targets.iter().map(archived).filter(|archived| *archived > 0).min();
+        let spool_max = u64::from(state.policy.spool_mib) << 20;
+        let full = replica.status().log.bytes_on_disk > spool_max;
+        if full && !std::mem::replace(&mut self.full, full) {
+            tracing::error!(
+                limit_mib = state.policy.spool_mib,
+                "the log archive is so far behind that entries are given up: what they did is in images only"
+            );
+        }
+        self.full = full;
+        replica.hold(slowest.filter(|_| !full).map(|archived| archived.saturating_add(1)));
+    }
+
+    /// One uploader for each target, as it is set now.
+    fn upload(&mut self, state: &State, targets: &[Target]) {
+        self.uploaders.retain(|name, uploader| {
+            targets.iter().any(|target| target.name == *name && uploader.is_for(state, target))
+        });
+        for target in targets {
+            if !self.uploaders.contains_key(&target.name) {
+                let uploader = Uploader::start(&self.cluster, state, target);
+                self.uploaders.insert(target.name.clone(), uploader);
+            }
+        }
+    }
+
+    /// Says in the log how far each target is, now and then, and at once when something begins to fail or works again.
+    async fn say(&mut self, targets: &[Target]) -> Result<(), Unanswered> {
+        let rested = self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
+        let anyway = self.said.is_none_or(|said| said.elapsed() >= SAY_ANYWAY);
+        for target in targets {
+            let Some(now) = self.uploaders.get(&target.name).map(Uploader::progress) else { continue };
+            if now.failing == target.progress.failing
+                && !anyway
+                && !(rested && self.is_news(&target.progress, &now))
+            {
+                continue;
+            }
+            let command = NoteProgress { target: target.name.clone(), progress: now };
+            let ticket = Ticket::system(RequestId(Uuid::now_v7()));
+            let answer = self.cluster.propose(&ticket, OrgId::SYSTEM, &command).await?;
+            self.own.insert(answer.index);
+            while self.own.len() > OWN_MAX {
+                self.own.pop_first();
+            }
+            self.said = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Whether anything but our own words was archived, or an image put.
+    fn is_news(&self, before: &Progress, now: &Progress) -> bool {
+        let more = now.archived.saturating_sub(before.archived);
+        let own =
+            self.own.range(before.archived.saturating_add(1)..=now.archived.max(before.archived)).count();
+        more > own as u64 || now.cut_at > before.cut_at && before.cut_at.is_none()
+    }
+}

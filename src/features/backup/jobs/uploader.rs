@@ -1,0 +1,222 @@
+//! What fills one target: two tasks, one for the log archive and one for images, each of which begins anew when it fails.
+
+use std::{
+    fmt::Display,
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::sleep};
+use uuid::Uuid;
+
+use super::{
+    super::{
+        bucket::Bucket,
+        commands::{Load, Progress},
+        lineage::Lineage,
+        model::{Names, Policy},
+        open_target,
+        queries::{State, Target},
+    },
+    archive, images, retention,
+};
+use crate::{cluster::Cluster, web::now};
+
+/// Pauses after a failure.
+const PAUSES: [u64; 5] = [1, 2, 5, 15, 30];
+
+/// How often, and between which pauses, images wait for the archive.
+const ARCHIVED_LOOKS: u32 = 100;
+const ARCHIVED_LOOK: Duration = Duration::from_millis(100);
+
+/// Fills a target until it is dropped.
+pub(super) struct Uploader {
+    about: About,
+    progress: Arc<Mutex<Report>>,
+    _tasks: JoinSet<()>,
+}
+
+/// What an uploader was started for: when it differs, another is started.
+#[derive(Clone, PartialEq)]
+struct About {
+    lineage: Uuid,
+    policy: Policy,
+    settings: Value,
+    credentials: Option<Vec<u8>>,
+}
+
+/// What the tasks of one uploader share.
+#[derive(Clone)]
+pub(super) struct Line {
+    pub(super) cluster: Cluster,
+    pub(super) target: String,
+    pub(super) bucket: Arc<Bucket>,
+    pub(super) lineage: Lineage,
+    pub(super) names: Names,
+    pub(super) policy: Policy,
+    /// The recovery key, sealed for life.
+    pub(super) recovery: Vec<u8>,
+    /// Every entry up to here was in the archive when this uploader was started.
+    pub(super) archived: u64,
+    /// What was put is gone.
+    emptied: Arc<AtomicBool>,
+    progress: Arc<Mutex<Report>>,
+}
+
+/// How far the tasks are, and what fails in each.
+#[derive(Default)]
+struct Report {
+    progress: Progress,
+    failing: [Option<String>; 3],
+    load: Load,
+}
+
+impl Report {
+    fn told(&self) -> Progress {
+        let failing: Vec<&str> = self.failing.iter().flatten().map(String::as_str).collect();
+        Progress { failing: (!failing.is_empty()).then(|| failing.join("; ")), ..self.progress.clone() }
+    }
+}
+
+/// The tasks of an uploader.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    Archive,
+    Images,
+    Retention,
+}
+
+impl Uploader {
+    pub(super) fn start(cluster: &Cluster, state: &State, target: &Target) -> Self {
+        let about = About::of(state, target);
+        let progress = Report {
+            progress: Progress { failing: None, ..target.progress.clone() },
+            load: Load { since: now(), ..Load::default() },
+            ..Report::default()
+        };
+        let progress = Arc::new(Mutex::new(progress));
+        let mut tasks = JoinSet::new();
+        match open_target(cluster.store().keyring(), target) {
+            Ok(bucket) => {
+                let line = Line {
+                    cluster: cluster.clone(),
+                    target: target.name.clone(),
+                    bucket: Arc::new(bucket),
+                    lineage: Lineage { id: state.lineage, restored: state.restored },
+                    names: Names(state.lineage),
+                    policy: state.policy,
+                    recovery: state.recovery.clone(),
+                    archived: target.progress.archived,
+                    emptied: Arc::default(),
+                    progress: Arc::clone(&progress),
+                };
+                tasks.spawn(line.clone().persist(Part::Archive, archive::run));
+                tasks.spawn(images::Images::new(line.clone()).run());
+                tasks.spawn(line.persist(Part::Retention, retention::run));
+            }
+            Err(why) => report(&progress, Part::Archive, Some(why)),
+        }
+        Self { about, progress, _tasks: tasks }
+    }
+
+    /// Whether it does what is wanted now.
+    pub(super) fn is_for(&self, state: &State, target: &Target) -> bool {
+        self.about == About::of(state, target)
+    }
+
+    /// How far it is.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).told()
+    }
+
+    /// How far it is and what it has put, for whoever asks this node.
+    pub(super) fn said(&self) -> Value {
+        let report = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        json!({ "progress": report.told(), "load": report.load })
+    }
+}
+
+impl About {
+    fn of(state: &State, target: &Target) -> Self {
+        Self {
+            lineage: state.lineage,
+            policy: state.policy,
+            settings: target.settings.clone(),
+            credentials: target.credentials.clone(),
+        }
+    }
+}
+
+impl Line {
+    /// Runs `work`, which ends only by failing, for ever.
+    async fn persist<F: Future<Output = Result<(), String>>>(self, part: Part, work: impl Fn(Self) -> F) {
+        let mut failures = 0;
+        loop {
+            let began = tokio::time::Instant::now();
+            let Err(why) = work(self.clone()).await else { continue };
+            // What worked for a while and fails again is tried again at once.
+            failures = if began.elapsed() > Duration::from_mins(1) { 0 } else { failures + 1 };
+            self.failed(part, why).await;
+            pause(failures).await;
+        }
+    }
+
+    /// Everything that was put is gone: images begin anew.
+    pub(super) fn empty(&self) {
+        self.emptied.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether that was said since it was asked last.
+    pub(super) fn was_emptied(&self) -> bool {
+        self.emptied.swap(false, Ordering::SeqCst)
+    }
+
+    /// Waits until the archive holds everything that images hold: only then can they be restored. Not for long: an
+    /// archive that fails is no reason to put no images.
+    pub(super) async fn await_archived(&self, index: u64) {
+        for _ in 0..ARCHIVED_LOOKS {
+            if self.progress.lock().unwrap_or_else(PoisonError::into_inner).progress.archived >= index {
+                return;
+            }
+            sleep(ARCHIVED_LOOK).await;
+        }
+    }
+
+    /// Says that a part fails.
+    pub(super) async fn failed(&self, part: Part, why: impl Display) {
+        let why = why.to_string();
+        tracing::warn!(target = %self.target, ?part, why, "a backup target fails");
+        report(&self.progress, part, Some(why));
+    }
+
+    /// Counts what was put.
+    pub(super) fn count(&self, bytes: u64) {
+        let load = &mut self.progress.lock().unwrap_or_else(PoisonError::into_inner).load;
+        load.requests += 1;
+        load.bytes += bytes;
+    }
+
+    /// Says that a part works, and how far it is.
+    pub(super) fn works(&self, part: Part, step: impl FnOnce(&mut Progress)) {
+        report(&self.progress, part, None);
+        step(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner).progress);
+    }
+}
+
+/// Waits longer the more often something has failed in a row.
+pub(super) async fn pause(failures: usize) {
+    let seconds = PAUSES.get(failures.min(PAUSES.len() - 1)).copied().unwrap_or_default();
+    sleep(Duration::from_secs(seconds)).await;
+}
+
+fn report(progress: &Mutex<Report>, part: Part, why: Option<String>) {
+    let mut report = progress.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(slot) = report.failing.get_mut(part as usize) {
+        *slot = why;
+    }
+}

@@ -1,0 +1,76 @@
+//! Lineages in a bucket: begun once, and the newest one leads as soon as it can be restored.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    bucket::Bucket,
+    model::{HEAD, Names},
+    objects,
+};
+
+const FORMAT: u32 = 1;
+
+/// What `lineage.json` and `HEAD` say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct About {
+    format: u32,
+    lineage: Uuid,
+    /// The history that it was restored from, and the last entry of that one that it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restored: Option<(Uuid, u64)>,
+}
+
+/// A history, and the one it was restored from with the last entry of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lineage {
+    pub(super) id: Uuid,
+    pub(super) restored: Option<(Uuid, u64)>,
+}
+
+impl Lineage {
+    fn text(self) -> Result<Bytes, String> {
+        let about = About { format: FORMAT, lineage: self.id, restored: self.restored };
+        serde_json::to_vec(&about).map(Bytes::from).map_err(|error| error.to_string())
+    }
+
+    /// Begins it in a bucket, if it was not begun.
+    pub(super) async fn begin(self, bucket: &Bucket) -> Result<(), String> {
+        objects::put_once(bucket, &Names(self.id).lineage(), self.text()?, None).await
+    }
+
+    /// Whether it is still there.
+    pub(super) async fn is_there(self, bucket: &Bucket) -> Result<bool, String> {
+        Ok(objects::get(bucket, &Names(self.id).lineage()).await?.is_some())
+    }
+
+    /// Makes it the newest history of a bucket, now that it can be restored.
+    pub(super) async fn lead(self, bucket: &Bucket) -> Result<(), String> {
+        let text = self.text()?;
+        let head = bucket.get(HEAD).await.map_err(objects::told)?;
+        if head.as_ref().is_some_and(|head| head.bytes == text) {
+            return Ok(());
+        }
+        objects::rewrite(bucket, HEAD, text, head.map(|head| head.version).as_ref()).await.map(drop)
+    }
+}
+
+/// The newest history in a bucket; `None` when there is none.
+pub(super) async fn newest(bucket: &Bucket) -> Result<Option<Lineage>, String> {
+    read(bucket, HEAD).await
+}
+
+/// A history in a bucket.
+pub(super) async fn find(bucket: &Bucket, id: Uuid) -> Result<Option<Lineage>, String> {
+    read(bucket, &Names(id).lineage()).await
+}
+
+async fn read(bucket: &Bucket, key: &str) -> Result<Option<Lineage>, String> {
+    let Some(text) = objects::get(bucket, key).await? else { return Ok(None) };
+    let about: About = serde_json::from_slice(&text).map_err(|error| format!("{key} is damaged: {error}"))?;
+    if about.format != FORMAT {
+        return Err(format!("{key} is of a newer form: upgrade"));
+    }
+    Ok(Some(Lineage { id: about.lineage, restored: about.restored }))
+}

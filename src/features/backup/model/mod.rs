@@ -1,0 +1,7 @@
+//! Pure rules: where things lie in a bucket, and what an operator may choose.
+
+mod names;
+mod policy;
+
+pub use names::{HEAD, Names};
+pub use policy::Policy;

@@ -1,0 +1,112 @@
+//! What a backup does with objects, in words for people when it fails.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::{
+    bucket::{Bucket, Created, Entry, Failed, Replaced, Version},
+    ltx::Layout,
+};
+use crate::kernel::Millis;
+
+/// litestream's names differ between kinds of targets.
+pub(super) fn layout(bucket: &Bucket) -> Layout {
+    if bucket.is_folder() { Layout::Folder } else { Layout::Bucket }
+}
+
+/// Puts an object that is written once. That it is there already with the same bytes is as good; other bytes are not.
+pub(super) async fn put_once(
+    bucket: &Bucket,
+    key: &str,
+    bytes: Bytes,
+    at: Option<Millis>,
+) -> Result<(), String> {
+    if bucket.create(key, bytes.clone(), at).await.map_err(told)? == Created::Created {
+        return Ok(());
+    }
+    let there = bucket.get(key).await.map_err(told)?;
+    if there.is_some_and(|there| there.bytes == bytes) { Ok(()) } else { Err(strange(key)) }
+}
+
+/// As [`put_once`], from a file of any size; `there` is where the object is read to, to be compared.
+pub(super) async fn put_file_once(
+    bucket: &Bucket,
+    key: &str,
+    from: &Path,
+    there: &Path,
+    at: Millis,
+) -> Result<(), String> {
+    if bucket.put_file(key, from, Some(at)).await.map_err(told)? == Created::Created {
+        return Ok(());
+    }
+    bucket.get_to_file(key, there).await.map_err(told)?;
+    let same = same(from, there);
+    let _ = std::fs::remove_file(there);
+    match same {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(strange(key)),
+        Err(error) => Err(format!("compare with {key}: {error}")),
+    }
+}
+
+fn same(one: &Path, other: &Path) -> std::io::Result<bool> {
+    use std::io::Read;
+    let (mut one, mut other) = (std::fs::File::open(one)?, std::fs::File::open(other)?);
+    let (mut here, mut there) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    loop {
+        let read = one.read(&mut here)?;
+        let (Some(here), Some(there)) = (here.get(..read), there.get_mut(..read)) else { return Ok(false) };
+        other.read_exact(there)?;
+        if here != there || read == 0 {
+            return Ok(here == there);
+        }
+    }
+}
+
+/// Writes over an object that has this version; creates it when it had none.
+pub(super) async fn rewrite(
+    bucket: &Bucket,
+    key: &str,
+    bytes: Bytes,
+    version: Option<&Version>,
+) -> Result<Option<Version>, String> {
+    let lost = || format!("{key} was changed by somebody else meanwhile; it is read anew");
+    match version {
+        None => {
+            put_once(bucket, key, bytes, None).await?;
+            let there = bucket.get(key).await.map_err(told)?;
+            Ok(there.map(|there| there.version))
+        }
+        Some(version) => match bucket.replace(key, bytes, version).await.map_err(told)? {
+            Replaced::Replaced(version) => Ok(Some(version)),
+            Replaced::Stale => Err(lost()),
+        },
+    }
+}
+
+/// Everything below a prefix, after a key, in the order of bytes.
+pub(super) async fn list(bucket: &Bucket, prefix: &str, after: Option<&str>) -> Result<Vec<Entry>, String> {
+    bucket.list(prefix, after).all().await.map_err(told)
+}
+
+/// An object, if it is there.
+pub(super) async fn get(bucket: &Bucket, key: &str) -> Result<Option<Bytes>, String> {
+    Ok(bucket.get(key).await.map_err(told)?.map(|found| found.bytes))
+}
+
+/// An object that must be there.
+pub(super) async fn require(bucket: &Bucket, key: &str) -> Result<Bytes, String> {
+    get(bucket, key).await?.ok_or_else(|| format!("{key} is gone"))
+}
+
+pub(super) fn told(failed: Failed) -> String {
+    failed.to_string()
+}
+
+fn strange(key: &str) -> String {
+    format!("{key} is there already with other content: somebody else writes to this place")
+}

@@ -1,0 +1,141 @@
+//! Reading a bucket: what can be restored, to which moment, and the pieces of it, each of them verified.
+
+mod fetch;
+mod plan;
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{
+    bucket::Bucket,
+    formats::{Catalogue, RecoveryKey, Vault, decode_segment},
+    lineage,
+    model::Names,
+    objects,
+};
+use crate::{kernel::Millis, store::Keyring};
+
+pub use fetch::Fetched;
+pub use plan::{Plan, Until};
+
+/// A history in a bucket.
+pub struct Source<'a> {
+    bucket: &'a Arc<Bucket>,
+    lineage: Uuid,
+    names: Names,
+    keyring: &'a Keyring,
+}
+
+/// A history, opened by somebody who has no running node.
+pub struct Opened {
+    /// Which.
+    pub lineage: Uuid,
+    /// The history that it was restored from, and the last entry of that one that it holds.
+    pub restored: Option<(Uuid, u64)>,
+    /// Its cluster's keyring.
+    pub keyring: Keyring,
+    /// The wrapped keys of its files.
+    pub vault: Vault,
+}
+
+/// Opens a history; the newest, when none is named.
+pub async fn open(bucket: &Bucket, lineage: Option<Uuid>, recovery: &RecoveryKey) -> Result<Opened, String> {
+    let found = match lineage {
+        Some(id) => {
+            lineage::find(bucket, id).await?.ok_or_else(|| format!("there is no history {id} here"))?
+        }
+        None => {
+            let newest = lineage::newest(bucket).await?;
+            newest.ok_or("nothing was ever backed up here: check bucket and prefix")?
+        }
+    };
+    let vault = vault(bucket, found.id).await?;
+    let keyring = vault.open(recovery).ok_or(
+        "the recovery key does not open this backup: give the one that was shown when its first target was made",
+    )?;
+    Ok(Opened { lineage: found.id, restored: found.restored, keyring, vault })
+}
+
+/// Opens the history in which a moment lies, and plans the restore: when it is from before the newest one was restored,
+/// that is the one before.
+pub async fn find(
+    bucket: &Arc<Bucket>,
+    lineage: Option<Uuid>,
+    recovery: &RecoveryKey,
+    until: Until,
+) -> Result<(Opened, Plan), String> {
+    let mut wanted = lineage;
+    let mut first = None;
+    loop {
+        let opened = open(bucket, wanted, recovery).await?;
+        let planned = Source::of(bucket, opened.lineage, &opened.keyring).plan(until).await;
+        match (planned, opened.restored) {
+            (Ok(plan), _) => return Ok((opened, plan)),
+            (Err(why), Some((before, _))) if lineage.is_none() && until != Until::Newest => {
+                first.get_or_insert(why);
+                wanted = Some(before);
+            }
+            (Err(why), _) => return Err(first.unwrap_or(why)),
+        }
+    }
+}
+
+/// The vault of a history.
+pub async fn vault(bucket: &Bucket, lineage: Uuid) -> Result<Vault, String> {
+    let key = Names(lineage).vault();
+    let text = objects::get(bucket, &key).await?;
+    let text = text.ok_or_else(|| format!("{key} is missing: no image of this history was ever complete"))?;
+    let vault: Vault = serde_json::from_slice(&text).map_err(|error| format!("{key} is damaged: {error}"))?;
+    if vault.lineage == lineage { Ok(vault) } else { Err(format!("{key} is of another history")) }
+}
+
+impl<'a> Source<'a> {
+    /// A history, for who holds its keys.
+    pub fn of(bucket: &'a Arc<Bucket>, lineage: Uuid, keyring: &'a Keyring) -> Self {
+        Self { bucket, lineage, names: Names(lineage), keyring }
+    }
+
+    /// Which history.
+    pub fn lineage(&self) -> Uuid {
+        self.lineage
+    }
+
+    /// The names of all catalogues, by cut and epoch, oldest first.
+    pub(super) async fn catalogues(&self) -> Result<Vec<(u64, u32)>, String> {
+        let listed = objects::list(self.bucket, &self.names.catalogues(), None).await?;
+        let mut found: Vec<_> =
+            listed.iter().filter_map(|object| self.names.parse_catalogue(&object.key)).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The newest catalogue that there is.
+    pub async fn newest_catalogue(&self) -> Result<Option<Catalogue>, String> {
+        match self.catalogues().await?.last() {
+            Some(newest) => self.catalogue(*newest).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The newest catalogue that holds nothing after `before`, and the names of those before it.
+    pub(super) async fn base(&self, before: Millis) -> Result<Option<(Catalogue, Vec<(u64, u32)>)>, String> {
+        let mut catalogues = self.catalogues().await?;
+        let base = self.last_before(&mut catalogues, Until::At(before)).await?;
+        Ok(base.map(|base| (base, catalogues)))
+    }
+
+    pub(super) async fn catalogue(&self, (cut, epoch): (u64, u32)) -> Result<Catalogue, String> {
+        let key = self.names.catalogue(cut, epoch);
+        let text = objects::require(self.bucket, &key).await?;
+        Catalogue::decode(self.keyring, self.lineage, cut, &text).map_err(|why| format!("{key}: {why}"))
+    }
+
+    /// A segment of the log archive.
+    pub async fn segment(&self, (first, last): (u64, u64)) -> Result<raft::Stretch, String> {
+        let key = self.names.segment(first, last);
+        let bytes = objects::require(self.bucket, &key).await?;
+        decode_segment(self.keyring, self.lineage, (first, last), &bytes)
+            .map_err(|why| format!("{key}: {why}"))
+    }
+}

@@ -1,0 +1,308 @@
+//! Backup: what was acknowledged comes back from a bucket, on a machine that has nothing else.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::{BINARY, Caller, Demo, Organization, World, await_condition, create_organization};
+
+const SOON: Duration = Duration::from_secs(30);
+const STATUS: &str = "/api/v2/cluster/backup";
+
+/// Begins to back up to `bucket`; answers the recovery key.
+fn begin(platform: &Caller, name: &str, bucket: &Path) -> Option<String> {
+    let body = json!({ "settings": { "kind": "folder", "path": bucket } });
+    let answer = platform.put(&format!("{STATUS}/targets/{name}"), &body);
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let faster = platform.json("PATCH", &format!("{STATUS}/policy"), &json!({ "image_seconds": 1 }));
+    assert_eq!(faster.status, 200, "{}", faster.body);
+    answer.json["recovery_key"].as_str().map(str::to_owned)
+}
+
+fn target(platform: &Caller, name: &str) -> Value {
+    let status = platform.get(STATUS).json;
+    let found = status["targets"].as_array().unwrap().iter().find(|target| target["name"] == name);
+    found.cloned().unwrap_or_else(|| panic!("no target {name}: {status}"))
+}
+
+/// Waits until everything up to `index` is in the archive.
+fn await_archived(platform: &Caller, name: &str, index: u64) {
+    await_condition("everything to be archived", SOON, || {
+        target(platform, name)["archived_index"].as_u64().unwrap() >= index
+    });
+}
+
+fn await_images(platform: &Caller, name: &str, index: u64) {
+    await_condition("images to be put", SOON, || {
+        target(platform, name)["images_index"].as_u64().unwrap() >= index
+    });
+}
+
+/// Counts one up; answers the index of the entry.
+fn count(org: &Organization) -> u64 {
+    let answer = org.admin.post(&org.path("/usage"), &json!({ "resource": "max_workflows", "amount": 1 }));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.header("x-log-index").unwrap().parse().unwrap()
+}
+
+fn used(caller: &Caller, org: &Organization) -> i64 {
+    let stats = caller.get(&org.path("/stats"));
+    assert_eq!(stats.status, 200, "{}", stats.body);
+    stats.json["usage"]["active_workflows"].as_i64().unwrap()
+}
+
+fn restore(what: &[&str], bucket: &Path, key: &str, more: &[&str]) -> Output {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), key).unwrap();
+    Command::new(BINARY)
+        .arg("restore")
+        .args(what)
+        .arg("--from")
+        .arg(bucket)
+        .arg("--recovery-key-file")
+        .arg(file.path())
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Restores the cluster into a folder and starts it.
+fn revive(bucket: &Path, key: &str, more: &[&str]) -> World {
+    World::one_node_in(|folder| {
+        let folder = folder.to_str().unwrap();
+        let restored = restore(&["cluster"], bucket, key, &[&["--data-dir", folder], more].concat());
+        assert!(restored.status.success(), "{}", said(&restored));
+    })
+}
+
+#[test]
+fn a_cluster_comes_back_from_its_bucket_with_everything_that_was_archived() {
+    let bucket = tempfile::tempdir().unwrap();
+    let demo = Demo::three_nodes();
+    let platform = demo.platform();
+    let before = create_organization(&platform, "before", "enterprise", None);
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    assert!(begin(&platform, "two", tempfile::tempdir().unwrap().path()).is_none(), "shown once");
+    count(&before);
+    await_images(&platform, "one", 1);
+    let after = create_organization(&platform, "after", "enterprise", None);
+    let last = (0..5).map(|_| (count(&before), count(&after))).last().unwrap().1;
+    await_archived(&platform, "one", last);
+    drop(demo);
+
+    let world = revive(bucket.path(), &key, &[]);
+    // Sessions, passwords and signing keys are the same: who was logged in still is.
+    let caller = world.anonymous();
+    let platform = caller.with_token(platform.token());
+    for (org, counted) in [(&before, 6), (&after, 5)] {
+        let admin = caller.with_token(org.admin.token());
+        assert_eq!(used(&admin, org), counted, "{}", org.slug);
+    }
+    // It goes on, in a history of its own, and a second restore has both.
+    let first = platform.get(STATUS).json["lineage"].clone();
+    let revived = Organization {
+        id: after.id.clone(),
+        slug: after.slug.clone(),
+        admin: caller.with_token(after.admin.token()),
+    };
+    let index = count(&revived);
+    assert!(index > last, "{index} after {last}");
+    await_images(&platform, "one", index);
+    await_archived(&platform, "one", index);
+    drop(world);
+    let world = revive(bucket.path(), &key, &[]);
+    let caller = world.anonymous();
+    assert_eq!(used(&caller.with_token(after.admin.token()), &after), 6);
+    let second = caller.with_token(platform.token()).get(STATUS).json["lineage"].clone();
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_moment_in_the_past_comes_back_without_what_came_after_it() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    let org = world.organization("acme", "enterprise");
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    await_images(&platform, "one", 1);
+    let moments: Vec<u64> = (0..6)
+        .map(|_| {
+            let index = count(&org);
+            await_archived(&platform, "one", index);
+            index
+        })
+        .collect();
+    let lineage = platform.get(STATUS).json["lineage"].as_str().unwrap().to_owned();
+    drop(world);
+    for (counted, index) in [(6, moments[5]), (4, moments[3]), (1, moments[0])] {
+        // By its name, and, once others were restored from it, as the one before them.
+        let named = ["--lineage", &lineage, "--index", &index.to_string()];
+        let world = revive(bucket.path(), &key, if counted == 4 { &named } else { &named[2..] });
+        let platform = world.anonymous().with_token(platform.token());
+        await_images(&platform, "one", index);
+        assert_eq!(used(&world.anonymous().with_token(org.admin.token()), &org), counted);
+    }
+    let beyond = (moments[5] + 1_000).to_string();
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let data = data.to_str().unwrap();
+    let refused = restore(&["cluster"], bucket.path(), &key, &["--data-dir", data, "--index", &beyond]);
+    assert!(!refused.status.success() && said(&refused).contains(&beyond), "{}", said(&refused));
+}
+
+#[test]
+fn a_restore_needs_its_key_and_an_empty_folder_and_says_what_is_wrong() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let key = begin(&world.platform(), "one", bucket.path()).unwrap();
+    await_images(&world.platform(), "one", 1);
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let into = ["--data-dir", data.to_str().unwrap()];
+    // A key that reads well and is another's.
+    let other = tempfile::tempdir().unwrap();
+    let strange = World::one_node();
+    let strange = begin(&strange.platform(), "one", other.path()).unwrap();
+    let told = said(&restore(&["cluster"], bucket.path(), &strange, &into));
+    assert!(told.contains("the recovery key does not open this backup"), "{told}");
+    let told = said(&restore(&["cluster"], bucket.path(), &key[..key.len() - 1], &into));
+    assert!(told.contains("holds no recovery key"), "{told}");
+    let told = said(&restore(&["cluster"], &place.path().join("nowhere"), &key, &into));
+    assert!(told.contains("nowhere"), "{told}");
+    // A folder that is in use, and one that holds data.
+    let full = ["--data-dir", world.folder.path().to_str().unwrap()];
+    let told = said(&restore(&["cluster"], bucket.path(), &key, &full));
+    assert!(told.contains("in use by another threatflow"), "{told}");
+    assert!(restore(&["cluster"], bucket.path(), &key, &into).status.success());
+    let told = said(&restore(&["cluster"], bucket.path(), &key, &into));
+    assert!(told.contains("never writes over data"), "{told}");
+}
+
+#[test]
+fn one_organization_is_written_as_a_plain_file() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    let org = world.organization("acme", "enterprise");
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    let index = count(&org);
+    await_images(&platform, "one", index);
+    let to = bucket.path().join("acme.db");
+    let more = ["--to", to.to_str().unwrap()];
+    let written = restore(&["organization", &org.id], bucket.path(), &key, &more);
+    assert!(written.status.success(), "{}", said(&written));
+    let file = rusqlite::Connection::open(&to).unwrap();
+    let whole: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(whole, "ok");
+    let events: i64 = file.query_row("SELECT count(*) FROM audit_events", [], |row| row.get(0)).unwrap();
+    assert!(events > 0);
+    let told = said(&restore(&["organization", &org.id], bucket.path(), &key, &more));
+    assert!(told.contains("never writes over data"), "{told}");
+}
+
+#[test]
+fn a_drill_restores_what_is_live_and_is_recorded() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    for slug in ["a-one", "a-two"] {
+        count(&world.organization(slug, "enterprise"));
+    }
+    assert_eq!(platform.post(&format!("{STATUS}/drills"), &json!({})).status, 409, "there is no target");
+    begin(&platform, "one", bucket.path()).unwrap();
+    await_images(&platform, "one", 1);
+    assert_eq!(platform.post(&format!("{STATUS}/drills"), &json!({})).status, 202);
+    let drills = || platform.get(&format!("{STATUS}/drills")).json["drills"].as_array().unwrap().clone();
+    await_condition("a drill", Duration::from_secs(60), || !drills().is_empty());
+    let newest = drills().remove(0);
+    assert_eq!(newest["passed"], true, "{newest}");
+    let files = newest["drill"]["files"].as_object().unwrap().clone();
+    assert_eq!(files.len(), 3, "{newest}");
+    assert!(files.values().any(|file| file["compared_at"].is_number()), "{newest}");
+    assert!(platform.get(STATUS).json["alarms"].as_array().unwrap().is_empty());
+
+    // A byte of an image changes: the drill names it, and it is an alarm.
+    let images: Vec<_> =
+        walk(bucket.path()).into_iter().filter(|path| path.extension().is_some_and(|e| e == "ltx")).collect();
+    for image in &images {
+        let mut bytes = fs::read(image).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(image, bytes).unwrap();
+    }
+    let before = drills().len();
+    platform.post(&format!("{STATUS}/drills"), &json!({}));
+    await_condition("a drill that fails", Duration::from_secs(60), || drills().len() > before);
+    let newest = drills().remove(0);
+    assert_eq!(newest["passed"], false, "{newest}");
+    assert!(newest["drill"]["failed"].as_str().unwrap().contains(".ltx"), "{newest}");
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let items = fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+    items.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_target_that_is_down_holds_up_nobody_and_catches_up() {
+    let place = tempfile::tempdir().unwrap();
+    let (bucket, aside) = (place.path().join("bucket"), place.path().join("aside"));
+    fs::create_dir(&bucket).unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    let org = world.organization("acme", "enterprise");
+    let key = begin(&platform, "one", &bucket).unwrap();
+    await_images(&platform, "one", 1);
+    // The folder goes, as a network file system does.
+    fs::rename(&bucket, &aside).unwrap();
+    let index = (0..20).map(|_| count(&org)).last().unwrap();
+    await_condition("the alarm", Duration::from_secs(60), || !target(&platform, "one")["failing"].is_null());
+    let alarms = platform.get(STATUS).json["alarms"].to_string();
+    assert!(alarms.contains("target one fails"), "{alarms}");
+    fs::rename(&aside, &bucket).unwrap();
+    await_archived(&platform, "one", index);
+    await_condition("the alarm to end", Duration::from_secs(60), || {
+        target(&platform, "one")["failing"].is_null()
+    });
+    drop(world);
+    let world = revive(&bucket, &key, &[]);
+    assert_eq!(used(&world.anonymous().with_token(org.admin.token()), &org), 20);
+}
+
+#[test]
+fn an_erased_organization_is_not_in_what_comes_back_and_no_key_of_it_is() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    let (gone, stays) = (world.organization("gone", "enterprise"), world.organization("stays", "enterprise"));
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    await_images(&platform, "one", 1);
+    let index = count(&gone).max(count(&stays));
+    await_images(&platform, "one", index);
+    await_archived(&platform, "one", index);
+    let erased =
+        platform.post(&format!("/api/v2/organizations/{}/erase", gone.id), &json!({ "slug": "gone" }));
+    assert!(erased.status < 300, "{}", erased.body);
+    let holds = |text: &str| {
+        let vaults: Vec<_> =
+            walk(bucket.path()).into_iter().filter(|path| path.ends_with("vault.json")).collect();
+        vaults.iter().any(|vault| fs::read_to_string(vault).unwrap().contains(text))
+    };
+    await_condition("its keys to leave the vault", SOON, || !holds(&gone.id));
+    assert!(holds(&stays.id));
+    drop(world);
+    // To before it was erased, too.
+    let world = revive(bucket.path(), &key, &["--index", &index.to_string()]);
+    let caller = world.anonymous();
+    assert_eq!(used(&caller.with_token(stays.admin.token()), &stays), 1);
+    assert_ne!(caller.with_token(gone.admin.token()).get(&gone.path("/stats")).status, 200);
+}
