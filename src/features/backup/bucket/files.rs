@@ -126,7 +126,11 @@ impl Bucket {
                 let text = format!("{written} of {} bytes came", opened.bytes);
                 return Err(Trouble::new(Cause::Interrupted, text));
             };
-            file.write_all(&part).await.map_err(|error| Trouble::of_file(&error))?;
+            // How much of it was written is not known, so that this is never gone on with.
+            file.write_all(&part).await.map_err(|error| match Trouble::of_file(&error) {
+                trouble if trouble.cause.retry() => Trouble::new(Cause::Other, trouble.text),
+                trouble => trouble,
+            })?;
             *written += part.len() as u64;
             patience.refresh();
         }

@@ -78,19 +78,19 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes through `fill`, then gives the file its name under `condition`.
+    /// Lets `write` fill a file, then gives the file its name under `condition`.
     pub(super) fn put(
         &self,
         key: &str,
         at: Option<Millis>,
         condition: Condition<'_>,
-        fill: impl FnOnce(&mut File) -> io::Result<()>,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<Version, Trouble> {
         if matches!(condition, Condition::Absent) && self.path(key).exists() {
             return Err(Trouble::new(Cause::Precondition, "the file is there already"));
         }
         let (path, mut file) = self.unnamed().map_err(|error| self.trouble(&error))?;
-        let done = fill(&mut file)
+        let done = write(&mut file)
             .and_then(|()| stamp(&file, at))
             .and_then(|()| file.sync_all())
             .map_err(|error| self.trouble(&error))

@@ -29,6 +29,8 @@ impl Bucket {
     async fn probe_with(&self, key: &str) -> Result<(), Failed> {
         let [first, second, third] = [&b"one"[..], b"two", b"three"].map(Bytes::from_static);
         let unconditional = |what| Err(self.odd(Cause::Unconditional, what));
+        // First, because some servers say of a write to no bucket only that they failed.
+        self.list(key, None).all().await?;
         self.create(key, first.clone(), None).await?;
         let version = self.expect(key, &first).await?;
         if !self.list(key, None).all().await?.iter().any(|entry| entry.key == key) {

@@ -236,18 +236,15 @@ impl S3Settings {
         let pointer = "/credentials/customer_key";
         match (&self.sse, &credentials.customer_key) {
             (Sse::CustomerKey, None) => {
-                findings.unless(false, pointer, "sse customer_key needs it: give 32 bytes in base64")
+                findings.unless(false, pointer, "sse customer_key needs it: give 32 bytes in base64");
             }
             (Sse::CustomerKey, Some(key)) => {
                 let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, key.reveal());
-                findings.unless(
-                    bytes.is_ok_and(|bytes| bytes.len() == 32),
-                    pointer,
-                    "give 32 bytes in base64",
-                );
+                let right = bytes.is_ok_and(|bytes| bytes.len() == 32);
+                findings.unless(right, pointer, "give 32 bytes in base64");
             }
             (_, Some(_)) => {
-                findings.unless(false, pointer, "it is not used: leave it out, or set sse to customer_key")
+                findings.unless(false, pointer, "it is not used: leave it out, or set sse to customer_key");
             }
             (_, None) => {}
         }

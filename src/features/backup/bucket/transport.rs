@@ -113,9 +113,7 @@ fn of_hyper(error: &(dyn Error + 'static), connecting: bool) -> Trouble {
             None => break,
         }
     }
-    let advice =
-        if cause == Cause::Certificate { "; set ca_file if the server has one of your own" } else { "" };
-    Trouble::new(cause, format!("{last}{advice}"))
+    Trouble::new(cause, last.to_string())
 }
 
 /// Makes troubles of answers, so that every status and code of S3 is judged in one place; and bounds them.

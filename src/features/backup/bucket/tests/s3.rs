@@ -56,7 +56,7 @@ async fn another_object_under_the_key_is_not_taken_for_ours_however_much_was_in_
 
 #[tokio::test]
 async fn an_answer_that_is_late_beyond_its_time_is_asked_for_again() {
-    let (bucket, fake, faults) = in_memory(&[("PUT", Fault::Late(Duration::from_secs(3600)))]);
+    let (bucket, fake, faults) = in_memory(&[("PUT", Fault::Late(Duration::from_hours(1)))]);
     assert_eq!(bucket.create("a", OURS, None).await.unwrap(), Created::Created);
     assert_eq!((fake.content("a").unwrap(), faults.seen("PUT")), (OURS, 2));
 }
@@ -255,7 +255,7 @@ async fn a_server_without_conditional_writes_is_found_out() {
 
 #[tokio::test]
 async fn a_server_that_gives_back_other_bytes_is_found_out() {
-    let (bucket, ..) = in_memory(&[("GET", Fault::Flip(1))]);
+    let (bucket, ..) = in_memory(&[("GET /backups/c1/l1/probe", Fault::Flip(1))]);
     let failed = bucket.probe().await.unwrap_err();
     assert_eq!(failed.cause, Cause::Damaged);
 }
