@@ -144,21 +144,7 @@ async fn is_stored(cx: &Cx, recovery: &RecoveryKey, index: u64) -> Result<bool, 
 /// A target that cannot be used is refused now, not found out later.
 async fn try_out(cx: &Cx, settings: &Settings, given: Option<&Secret<String>>) -> Result<(), Problem> {
     let name = name(cx)?;
-    let stored = match given {
-        Some(_) => None,
-        None => {
-            let targets = cx.cluster.read(&View::Strong, OrgId::SYSTEM, queries::targets).await?;
-            let target = targets.into_iter().flatten().find(|target| target.name == name);
-            match target.and_then(|target| target.credentials) {
-                Some(sealed) => {
-                    let plain =
-                        cx.cluster.store().keyring().unseal_for_life(&credentials_context(&name), &sealed)?;
-                    Some(Secret::new(String::from_utf8_lossy(&plain).into_owned()))
-                }
-                None => None,
-            }
-        }
-    };
+    let stored = if given.is_some() { None } else { stored_credentials(cx, &name).await? };
     let text = given.or(stored.as_ref());
     let read = |text: &Secret<String>| serde_json::from_str::<Credentials>(text.reveal());
     let credentials = text.map(read).transpose().map_err(|_| {
@@ -178,6 +164,15 @@ async fn try_out(cx: &Cx, settings: &Settings, given: Option<&Secret<String>>) -
     tried.map_err(|failed| {
         Problem::new(422, "target_unusable", "The target cannot be used", failed.to_string())
     })
+}
+
+/// What a target was given before: it need not be given again.
+async fn stored_credentials(cx: &Cx, name: &str) -> Result<Option<Secret<String>>, Problem> {
+    let targets = cx.cluster.read(&View::Strong, OrgId::SYSTEM, queries::targets).await?;
+    let target = targets.into_iter().flatten().find(|target| target.name == name);
+    let Some(sealed) = target.and_then(|target| target.credentials) else { return Ok(None) };
+    let plain = cx.cluster.store().keyring().unseal_for_life(&credentials_context(name), &sealed)?;
+    Ok(Some(Secret::new(String::from_utf8_lossy(&plain).into_owned())))
 }
 
 fn name(cx: &Cx) -> Result<String, Problem> {

@@ -99,7 +99,7 @@ impl Images {
                 Ok(()) => failures = 0,
                 Err(why) => {
                     failures += 1;
-                    self.line.failed(Part::Images, why).await;
+                    self.line.failed(Part::Images, why);
                     pause(failures).await;
                 }
             }

@@ -161,7 +161,7 @@ impl Line {
             let Err(why) = work(self.clone()).await else { continue };
             // What worked for a while and fails again is tried again at once.
             failures = if began.elapsed() > Duration::from_mins(1) { 0 } else { failures + 1 };
-            self.failed(part, why).await;
+            self.failed(part, why);
             pause(failures).await;
         }
     }
@@ -188,7 +188,7 @@ impl Line {
     }
 
     /// Says that a part fails.
-    pub(super) async fn failed(&self, part: Part, why: impl Display) {
+    pub(super) fn failed(&self, part: Part, why: impl Display) {
         let why = why.to_string();
         tracing::warn!(target = %self.target, ?part, why, "a backup target fails");
         report(&self.progress, part, Some(why));

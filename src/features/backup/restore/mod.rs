@@ -41,14 +41,11 @@ pub struct Opened {
 
 /// Opens a history; the newest, when none is named.
 pub async fn open(bucket: &Bucket, lineage: Option<Uuid>, recovery: &RecoveryKey) -> Result<Opened, String> {
-    let found = match lineage {
-        Some(id) => {
-            lineage::find(bucket, id).await?.ok_or_else(|| format!("there is no history {id} here"))?
-        }
-        None => {
-            let newest = lineage::newest(bucket).await?;
-            newest.ok_or("nothing was ever backed up here: check bucket and prefix")?
-        }
+    let found = if let Some(id) = lineage {
+        lineage::find(bucket, id).await?.ok_or_else(|| format!("there is no history {id} here"))?
+    } else {
+        let newest = lineage::newest(bucket).await?;
+        newest.ok_or("nothing was ever backed up here: check bucket and prefix")?
     };
     let vault = vault(bucket, found.id).await?;
     let keyring = vault.open(recovery).ok_or(
