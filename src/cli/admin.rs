@@ -96,6 +96,25 @@ impl Admin {
         post(&self.client, "/api/v2/cluster/level", &json!({ "level": level })).await
     }
 
+    /// Has the cluster back up to a target.
+    pub(super) async fn set_backup(&self, name: &str, body: &Value) -> Result<Value, Failure> {
+        let path = format!("/api/v2/cluster/backup/targets/{name}");
+        let answer = self.client.put(&path, Bytes::from(body.to_string()), WITHIN * 20).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
+    /// Has the cluster back up to a target no more.
+    pub(super) async fn remove_backup(&self, name: &str) -> Result<(), Failure> {
+        let answer = self.client.delete(&format!("/api/v2/cluster/backup/targets/{name}"), WITHIN).await;
+        answer.map(drop).map_err(|error| failure(&error))
+    }
+
+    /// What stands at `/cluster/{what}`.
+    pub(super) async fn look(&self, what: &str) -> Result<Value, Failure> {
+        let answer = self.client.get(&format!("/api/v2/cluster/{what}"), WITHIN).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
     /// How far the newest cluster key is.
     pub(super) async fn keys(&self) -> Result<Value, Failure> {
         let answer = self.client.get("/api/v2/cluster/keys", WITHIN).await;

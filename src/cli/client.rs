@@ -119,6 +119,11 @@ impl Client {
         Ok(Self { bearer: self.bearer.clone(), ..Self::new(server)? })
     }
 
+    /// `PUT path` with a JSON body.
+    pub(super) async fn put(&self, path: &str, body: Bytes, within: Duration) -> Result<Answer, CallError> {
+        self.call(Method::PUT, path, &[], body, within).await
+    }
+
     /// `POST path` with a JSON body and more headers.
     pub(super) async fn post(
         &self,

@@ -7,6 +7,7 @@
 
 mod access;
 mod admin;
+mod backup;
 mod client;
 mod cluster;
 mod demo;
@@ -62,6 +63,8 @@ enum Subcommands {
     Seal(doctor::SealArgs),
     /// Show the level in force and what every node can, or raise it
     Level(level::LevelArgs),
+    /// Back up: where to, how far it is, whether it is whole
+    Backup(backup::BackupArgs),
     /// Restore from a backup, with nothing but the bucket and the recovery key
     Restore(restore::RestoreArgs),
     /// The way back in for who is locked out, on a node's own console
@@ -106,6 +109,7 @@ async fn run(command: Subcommands) -> Result<(), Failure> {
         Subcommands::Doctor(args) => doctor::examined(args),
         Subcommands::Seal(args) => doctor::sealed(args),
         Subcommands::Level(args) => level::run(args).await,
+        Subcommands::Backup(args) => backup::run(args).await,
         Subcommands::Restore(args) => restore::run(args).await,
         Subcommands::Recover(args) => recover::run(args).await,
     }

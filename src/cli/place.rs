@@ -14,12 +14,25 @@ use crate::{
     node::Failure,
 };
 
-/// A bucket or folder, and what opens it. The bucket's keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+/// A bucket or folder, and what opens it.
 #[derive(Args)]
 pub(super) struct Place {
-    /// s3://BUCKET/PREFIX, or the path of a folder
+    /// s3://BUCKET/PREFIX, or the path of a folder; a bucket's keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     #[arg(long, value_name = "PLACE")]
     from: String,
+    #[command(flatten)]
+    server: Server,
+    /// Holds the recovery key
+    #[arg(long, value_name = "FILE", env = "THREATFLOW_RECOVERY_KEY_FILE")]
+    recovery_key_file: PathBuf,
+    /// The history to restore [default: the newest]
+    #[arg(long, value_name = "ID")]
+    pub(super) lineage: Option<Uuid>,
+}
+
+/// The server of a bucket.
+#[derive(Args)]
+pub(super) struct Server {
     /// Where the bucket's server is, when it is not AWS
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
@@ -35,18 +48,12 @@ pub(super) struct Place {
     /// Take an endpoint without TLS
     #[arg(long)]
     allow_http: bool,
-    /// Holds the recovery key
-    #[arg(long, value_name = "FILE", env = "THREATFLOW_RECOVERY_KEY_FILE")]
-    recovery_key_file: PathBuf,
-    /// The history to restore [default: the newest]
-    #[arg(long, value_name = "ID")]
-    pub(super) lineage: Option<Uuid>,
 }
 
 impl Place {
     /// The bucket.
     pub(super) fn bucket(&self) -> Result<Arc<Bucket>, Failure> {
-        let settings = self.settings();
+        let settings = self.server.settings(&self.from);
         let credentials = if matches!(settings, Settings::S3(_)) { Some(credentials()?) } else { None };
         settings.validate(credentials.as_ref()).map_err(|errors| {
             let told: Vec<String> = errors
@@ -57,25 +64,6 @@ impl Place {
         })?;
         let bucket = Bucket::open(&settings, credentials.as_ref());
         bucket.map(Arc::new).map_err(|failed| Failure::new(failed.to_string(), "check --from and --endpoint"))
-    }
-
-    fn settings(&self) -> Settings {
-        let Some(named) = self.from.strip_prefix("s3://") else {
-            let path = std::path::absolute(&self.from).unwrap_or_else(|_| self.from.clone().into());
-            return Settings::Folder(FolderSettings { path, pace: Pace::default() });
-        };
-        let (bucket, prefix) = named.split_once('/').unwrap_or((named, ""));
-        Settings::S3(S3Settings {
-            endpoint: self.endpoint.clone(),
-            bucket: bucket.to_owned(),
-            prefix: prefix.trim_end_matches('/').to_owned(),
-            region: self.region.clone(),
-            path_style: self.path_style,
-            sse: Sse::None,
-            ca_file: self.ca_file.clone(),
-            allow_http: self.allow_http,
-            pace: Pace::default(),
-        })
     }
 
     /// The recovery key.
@@ -94,7 +82,30 @@ impl Place {
     }
 }
 
-fn credentials() -> Result<Credentials, Failure> {
+impl Server {
+    /// What is at `place`.
+    pub(super) fn settings(&self, place: &str) -> Settings {
+        let Some(named) = place.strip_prefix("s3://") else {
+            let path = std::path::absolute(place).unwrap_or_else(|_| place.into());
+            return Settings::Folder(FolderSettings { path, pace: Pace::default() });
+        };
+        let (bucket, prefix) = named.split_once('/').unwrap_or((named, ""));
+        Settings::S3(S3Settings {
+            endpoint: self.endpoint.clone(),
+            bucket: bucket.to_owned(),
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            region: self.region.clone(),
+            path_style: self.path_style,
+            sse: Sse::None,
+            ca_file: self.ca_file.clone(),
+            allow_http: self.allow_http,
+            pace: Pace::default(),
+        })
+    }
+}
+
+/// The keys of a bucket, from the environment.
+pub(super) fn credentials() -> Result<Credentials, Failure> {
     let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).map(Secret::new);
     let missing = |name: &'static str| {
         move || Failure::usage(format!("{name} is not set"), "give the bucket's keys in the environment")

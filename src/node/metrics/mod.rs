@@ -8,10 +8,12 @@ mod text;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use raft::{Status, Took};
+use serde_json::Value;
 
 use self::text::{Kind, Text, seconds_of_micros, seconds_of_ms};
 use crate::{
     cluster::{About, Cluster},
+    features::backup::jobs::REPORT,
     web::{BOUNDS_MS, Traffic, now},
 };
 
@@ -26,6 +28,7 @@ pub(super) fn page(cluster: &Cluster, traffic: &Traffic) -> String {
     work(&mut text, cluster);
     storage(&mut text, &about);
     care(&mut text, cluster, &about);
+    backups(&mut text, cluster);
     certificates(&mut text, &status);
     requests(&mut text, traffic);
     text.page()
@@ -183,6 +186,34 @@ fn care(text: &mut Text, cluster: &Cluster, about: &About) {
         .sample(&[], read(&counters.scrubbed_files));
     text.family("threatflow_scrubbed_bytes_total", Kind::Counter, "Bytes read by scrubs.")
         .sample(&[], read(&counters.scrubbed_bytes));
+}
+
+/// On the leader: its uploaders say how far they are.
+fn backups(text: &mut Text, cluster: &Cluster) {
+    let said = cluster.reported(REPORT);
+    let Some(targets) = said.as_object() else { return };
+    let number = |said: &Value, pointer| said.pointer(pointer).and_then(Value::as_i64);
+    let help = "Age of the newest moment that a target can restore; on the leader.";
+    text.family("threatflow_backup_lag_seconds", Kind::Gauge, help);
+    for (target, said) in targets {
+        if let Some(at) = number(said, "/progress/archived_at") {
+            let ms = u64::try_from(now().0.saturating_sub(at)).unwrap_or_default();
+            text.sample(&[("target", target)], seconds_of_ms(ms));
+        }
+    }
+    text.family("threatflow_backup_failing", Kind::Gauge, "1 while a target fails; on the leader.");
+    for (target, said) in targets {
+        let fails = said.pointer("/progress/failing").is_some_and(|failing| !failing.is_null());
+        text.sample(&[("target", target)], u8::from(fails));
+    }
+    text.family("threatflow_backup_requests_total", Kind::Counter, "Requests that write; on the leader.");
+    for (target, said) in targets {
+        text.sample(&[("target", target)], number(said, "/load/requests").unwrap_or_default());
+    }
+    text.family("threatflow_backup_bytes_total", Kind::Counter, "Bytes in them; on the leader.");
+    for (target, said) in targets {
+        text.sample(&[("target", target)], number(said, "/load/bytes").unwrap_or_default());
+    }
 }
 
 fn certificates(text: &mut Text, status: &Status) {

@@ -28,6 +28,7 @@ use super::{
         objects, recovery_key,
         restore::Source,
     },
+    compaction::{Loose, compact},
     uploader::{Line, Part, pause},
 };
 use crate::{
@@ -36,8 +37,7 @@ use crate::{
     web::now,
 };
 
-/// A chain is begun anew when it has this many files, or more bytes than the file itself and this.
-const CHAIN_FILES_MAX: u32 = 360;
+/// A chain is begun anew when it has more bytes than the file itself and this.
 const CHAIN_BYTES_FREE: u64 = 1 << 20;
 /// And when it is this old.
 const CHAIN_AGE_MAX_MS: i64 = 86_400_000;
@@ -70,9 +70,9 @@ type Keys = (Vec<(FileId, u32)>, u32, BTreeMap<u32, String>);
 struct Chain {
     prints: Vec<u64>,
     mark: u64,
-    files: u32,
     bytes: u64,
     begun: Millis,
+    loose: Loose,
 }
 
 #[derive(Serialize)]
@@ -180,7 +180,10 @@ impl Images {
                 objects::put_once(bucket, &key, text.into(), Some(captured.at)).await?;
             }
             let _ = fs::remove_file(&to);
-            self.chains.insert(file, chain);
+            let chain = self.chains.entry(file).insert_entry(chain).into_mut();
+            let place = self.line.names.chain(file, epoch);
+            let put = compact(bucket, &place, &mut chain.loose, &to).await?;
+            put.into_iter().for_each(|bytes| self.line.count(bytes));
         }
         let Captured { mark, at, sum, page_bytes, pages, key } = captured;
         self.entries.insert(file, Image { epoch, mark, at, sum, key, pages, page_bytes });
@@ -255,9 +258,7 @@ impl Chain {
     /// Whether a new one is due, for a file of which the last image is `image`.
     fn is_long(&self, image: Option<&Image>) -> bool {
         let whole = image.map_or(0, Image::bytes);
-        self.files >= CHAIN_FILES_MAX
-            || self.bytes > whole + CHAIN_BYTES_FREE
-            || now().0 - self.begun.0 > CHAIN_AGE_MAX_MS
+        self.bytes > whole + CHAIN_BYTES_FREE || now().0 - self.begun.0 > CHAIN_AGE_MAX_MS
     }
 }
 
@@ -282,14 +283,15 @@ fn capture(
     let (_, bytes) = out.finish().map_err(|error| Fault::new("write an LTX file", error))?;
     let whole = before.mark == 0;
     let (level, min) = if whole { (SNAPSHOT_LEVEL, 1) } else { (0, before.mark + 1) };
-    let chain = Chain {
+    let mut chain = Chain {
         prints,
         mark: captured.mark,
-        files: if whole { 0 } else { before.files + 1 },
         bytes: if whole { 0 } else { before.bytes + bytes },
         begun: if whole { now() } else { before.begun },
+        loose: before.loose,
     };
     let name = LtxName { level, min, max: captured.mark };
+    chain.loose.add(name);
     Ok(Some((captured, Some(Made { chain, name, bytes }))))
 }
 

@@ -4,6 +4,7 @@
 //! archived stretch is the same bytes whoever puts it, and images lie under an epoch of the uploader's own.
 
 mod archive;
+mod compaction;
 mod images;
 mod retention;
 mod uploader;

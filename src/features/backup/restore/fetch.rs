@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::{
     super::{
         formats::Image,
-        ltx::{self, Limits, LtxName},
+        ltx::{self, Limits},
         objects,
     },
     Source,
@@ -38,10 +38,7 @@ impl Source<'_> {
     ) -> Result<Fetched, String> {
         let chain = self.names.chain(file, image.epoch);
         let layout = objects::layout(self.bucket);
-        let listed = objects::list(self.bucket, &format!("{chain}/"), None).await?;
-        let name = |key: &str| LtxName::parse(layout, key.strip_prefix(&chain)?.strip_prefix('/')?);
-        let names: Vec<LtxName> = listed.iter().filter_map(|object| name(&object.key)).collect();
-        let chosen = ltx::plan(&names, Some(image.mark)).map_err(|gap| format!("{chain}: {gap}"))?;
+        let chosen = self.chain(&chain, image.mark).await?;
         let mut fetched = Fetched::default();
         let mut parts = Vec::new();
         for (place, name) in chosen.iter().enumerate() {

@@ -1,7 +1,9 @@
 //! Reading a bucket: what can be restored, to which moment, and the pieces of it, each of them verified.
 
+mod carry;
 mod fetch;
 mod plan;
+mod verify;
 
 use std::sync::Arc;
 
@@ -16,8 +18,10 @@ use super::{
 };
 use crate::{kernel::Millis, store::Keyring};
 
+pub use carry::{Carried, import};
 pub use fetch::Fetched;
 pub use plan::{Plan, Until};
+pub use verify::Verified;
 
 /// A history in a bucket.
 pub struct Source<'a> {

@@ -1,0 +1,174 @@
+//! Reading a whole history to see whether it is whole: every object, and that nothing is missing between them.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::Path,
+};
+
+use futures_util::{StreamExt, stream};
+use raft::Later;
+use tokio::task::spawn_blocking;
+
+use super::{
+    super::{
+        ltx::{Decoder, Limits, LtxName, plan},
+        objects,
+    },
+    Source,
+};
+use crate::kernel::{FileId, Millis};
+
+/// Objects read side by side.
+const READ_AT_ONCE: usize = 8;
+
+/// What a history is.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Objects read.
+    pub objects: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// What is wrong, each with the object's name.
+    pub wrong: Vec<String>,
+    /// Stretches of the archive without a gap, by index, oldest first.
+    pub stretches: Vec<(u64, u64)>,
+    /// The first catalogue that is whole, and the last, by index and moment.
+    pub catalogues: Option<((u64, Millis), (u64, Millis))>,
+    /// The chain of each file in each epoch.
+    chains: BTreeMap<(FileId, u32), Vec<LtxName>>,
+}
+
+/// What one object says of itself.
+enum Read {
+    Segment((u64, u64)),
+    Image((FileId, u32), LtxName),
+}
+
+impl Source<'_> {
+    /// Reads every object; `scratch` is a folder for images, `far` is told how many of how many are read.
+    pub async fn verify(&self, scratch: &Path, far: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified, String> {
+        let mut verified = Verified::default();
+        let segments = objects::list(self.bucket, &self.names.segments(), None).await?;
+        let images = objects::list(self.bucket, &self.names.files(), None).await?;
+        let count = (segments.len() + images.len()) as u64;
+        let mut reading: Vec<Later<'_, (String, u64, Result<Read, String>)>> = Vec::new();
+        for object in segments {
+            reading.push(Box::pin(async move {
+                let read = self.read_segment(&object.key).await;
+                (object.key, object.bytes, read)
+            }));
+        }
+        for (place, object) in images.into_iter().enumerate() {
+            let part = scratch.join(format!("{place}.ltx"));
+            reading.push(Box::pin(async move {
+                let read = self.read_image(&object.key, &part).await;
+                (object.key, object.bytes, read)
+            }));
+        }
+        let mut reading = stream::iter(reading).buffer_unordered(READ_AT_ONCE);
+        let mut covered = Vec::new();
+        while let Some((key, bytes, read)) = reading.next().await {
+            verified.objects += 1;
+            verified.bytes += bytes;
+            match read {
+                Ok(Read::Segment(range)) => covered.push(range),
+                Ok(Read::Image(chain, name)) => verified.chains.entry(chain).or_default().push(name),
+                Err(why) => {
+                    verified.wrong.push(if why.contains(&key) { why } else { format!("{key}: {why}") })
+                }
+            }
+            far(verified.objects, count);
+        }
+        drop(reading);
+        verified.stretches = joined(covered);
+        self.verify_catalogues(&mut verified).await?;
+        Ok(verified)
+    }
+
+    async fn read_segment(&self, key: &str) -> Result<Read, String> {
+        let range = self.names.parse_segment(key).ok_or("it is no segment's name")?;
+        self.segment(range).await?;
+        Ok(Read::Segment(range))
+    }
+
+    async fn read_image(&self, key: &str, part: &Path) -> Result<Read, String> {
+        let strange = "it is no image's name";
+        let (file, epoch) = self.names.parse_chain(key).ok_or(strange)?;
+        let below = key.strip_prefix(&self.names.chain(file, epoch)).and_then(|key| key.strip_prefix('/'));
+        let name = below.and_then(|key| LtxName::parse(objects::layout(self.bucket), key)).ok_or(strange)?;
+        self.bucket.get_to_file(key, part).await.map_err(objects::told)?.ok_or("it is gone")?;
+        let path = part.to_owned();
+        let read = spawn_blocking(move || {
+            let read = check(&path, name);
+            let _ = fs::remove_file(&path);
+            read
+        });
+        read.await.map_err(|error| error.to_string())??;
+        Ok(Read::Image((file, epoch), name))
+    }
+
+    /// Each catalogue must be readable, and every image that it names must be there from its beginning.
+    async fn verify_catalogues(&self, verified: &mut Verified) -> Result<(), String> {
+        for name in self.catalogues().await? {
+            verified.objects += 1;
+            let catalogue = match self.catalogue(name).await {
+                Ok(catalogue) => catalogue,
+                Err(why) => {
+                    verified.wrong.push(why);
+                    continue;
+                }
+            };
+            let mut whole = true;
+            for (file, image) in &catalogue.files {
+                let chain = verified.chains.get(&(*file, image.epoch)).map_or(&[][..], Vec::as_slice);
+                if let Err(gap) = plan(chain, Some(image.mark)) {
+                    whole = false;
+                    let (cut, epoch) = (catalogue.cut, image.epoch);
+                    let what = format!("file {file} at entry {cut} (epoch {epoch}) cannot be made: {gap}");
+                    verified.wrong.push(what);
+                }
+            }
+            if whole {
+                let here = (catalogue.high, catalogue.newest);
+                let first = verified.catalogues.map_or(here, |(first, _)| first);
+                verified.catalogues = Some((first, here));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check(path: &Path, name: LtxName) -> Result<(), String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let decoder = Decoder::new(file, Limits::default()).map_err(|error| error.to_string())?;
+    let header = *decoder.header();
+    if (header.min_txid, header.max_txid) != (name.min, name.max) {
+        return Err("it is not what its name says".to_owned());
+    }
+    decoder.verify().map(drop).map_err(|error| error.to_string())
+}
+
+/// Ranges that touch or overlap, as one.
+fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.sort_unstable();
+    let mut all: Vec<(u64, u64)> = Vec::new();
+    for (first, last) in ranges {
+        match all.last_mut() {
+            Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+            _ => all.push((first, last)),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn ranges_that_touch_are_one_and_a_gap_parts_them() {
+        assert_eq!(joined(vec![(7, 9), (1, 3), (2, 5), (6, 6), (12, 12)]), [(1, 9), (12, 12)]);
+        assert!(joined(Vec::new()).is_empty());
+    }
+}
