@@ -306,3 +306,178 @@ fn an_erased_organization_is_not_in_what_comes_back_and_no_key_of_it_is() {
     assert_eq!(used(&caller.with_token(stays.admin.token()), &stays), 1);
     assert_ne!(caller.with_token(gone.admin.token()).get(&gone.path("/stats")).status, 200);
 }
+
+/// What `threatflow backup verify` says.
+fn verify(bucket: &Path, key: &str) -> Output {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), key).unwrap();
+    let from = ["--from", bucket.to_str().unwrap(), "--recovery-key-file", file.path().to_str().unwrap()];
+    Command::new(BINARY).args(["backup", "verify"]).args(from).output().unwrap()
+}
+
+fn assert_whole(bucket: &Path, key: &str) {
+    let verified = verify(bucket, key);
+    assert!(verified.status.success(), "{}", said(&verified));
+    let told = said(&verified);
+    assert_eq!(told.matches("every moment from entry").count(), 1, "no gap: {told}");
+}
+
+#[test]
+fn the_archive_has_no_gap_over_kills_and_restarts_of_the_uploader() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = World::one_node();
+    let platform = world.platform();
+    let org = world.organization("acme", "enterprise");
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    await_images(&platform, "one", 1);
+    for round in 0..8 {
+        let index = (0..5).map(|_| count(&org)).max().unwrap();
+        if round % 3 == 0 {
+            await_archived(&platform, "one", index);
+        }
+        world.crash_and_restart();
+    }
+    let index = count(&org);
+    await_images(&platform, "one", index);
+    await_archived(&platform, "one", index);
+    drop(world);
+    assert_whole(bucket.path(), &key);
+    let world = revive(bucket.path(), &key, &[]);
+    assert_eq!(used(&world.anonymous().with_token(org.admin.token()), &org), 41);
+}
+
+#[test]
+fn another_leader_goes_on_with_the_archive() {
+    let bucket = tempfile::tempdir().unwrap();
+    let demo = Demo::three_nodes();
+    let platform = demo.platform();
+    let org = create_organization(&platform, "acme", "enterprise", None);
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    await_images(&platform, "one", 1);
+    for _ in 0..2 {
+        (0..5).for_each(|_| drop(count(&org)));
+        let leader = demo.leader(&platform);
+        demo.kill(leader);
+        demo.await_all_ready();
+    }
+    let index = count(&org);
+    await_images(&platform, "one", index);
+    await_archived(&platform, "one", index);
+    drop(demo);
+    assert_whole(bucket.path(), &key);
+    let world = revive(bucket.path(), &key, &[]);
+    assert_eq!(used(&world.anonymous().with_token(org.admin.token()), &org), 11);
+}
+
+#[test]
+fn what_came_before_and_after_a_change_of_keys_comes_back() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    let org = world.organization("acme", "enterprise");
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    await_images(&platform, "one", 1);
+    let before = count(&org);
+    await_images(&platform, "one", before);
+    await_archived(&platform, "one", before);
+    assert_eq!(platform.post(&org.path("/keys/rotate"), &json!({})).status, 200);
+    let between = count(&org);
+    await_images(&platform, "one", between);
+    assert_eq!(platform.post("/api/v2/cluster/keys/rotate", &json!({})).status, 200);
+    await_condition("the rotation to settle", Duration::from_secs(60), || {
+        platform.get("/api/v2/cluster/keys").json["step"] == "settled"
+    });
+    let late = world.organization("late", "enterprise");
+    let after = count(&org).max(count(&late));
+    await_images(&platform, "one", after);
+    await_archived(&platform, "one", after);
+    let lineage = platform.get(STATUS).json["lineage"].as_str().unwrap().to_owned();
+    drop(world);
+    assert_whole(bucket.path(), &key);
+    for (index, counted) in [(after, 3), (between, 2), (before, 1)] {
+        let world = revive(bucket.path(), &key, &["--lineage", &lineage, "--index", &index.to_string()]);
+        let caller = world.anonymous();
+        assert_eq!(used(&caller.with_token(org.admin.token()), &org), counted);
+        // What was sealed under whichever keys, the file goes on being written to.
+        let revived = Organization { admin: caller.with_token(org.admin.token()), ..org.clone() };
+        count(&revived);
+        if counted == 3 {
+            assert_eq!(used(&caller.with_token(late.admin.token()), &late), 1);
+        }
+    }
+}
+
+#[test]
+fn a_backup_is_carried_in_one_file() {
+    let place = tempfile::tempdir().unwrap();
+    let (bucket, carried, unpacked) = (place.path().join("b"), place.path().join("c.tar"), place.path().join("u"));
+    fs::create_dir(&bucket).unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    let org = world.organization("acme", "enterprise");
+    let key = begin(&platform, "one", &bucket).unwrap();
+    let index = count(&org);
+    await_images(&platform, "one", index);
+    let last = count(&org);
+    await_archived(&platform, "one", last);
+    drop(world);
+    let file = place.path().join("key");
+    fs::write(&file, &key).unwrap();
+    let run = |args: &[&str]| Command::new(BINARY).arg("backup").args(args).output().unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (bucket, carried, unpacked, file) = (text(&bucket), text(&carried), text(&unpacked), text(&file));
+    let export = ["export", &carried, "--from", &bucket, "--recovery-key-file", &file];
+    let exported = run(&export);
+    assert!(exported.status.success(), "{}", said(&exported));
+    assert!(!run(&export).status.success(), "never over a file");
+    let import = ["import", &carried, "--to", &unpacked];
+    let imported = run(&import);
+    assert!(imported.status.success(), "{}", said(&imported));
+    assert!(said(&run(&import)).contains("is not empty"));
+    let world = revive(Path::new(&unpacked), &key, &[]);
+    assert_eq!(used(&world.anonymous().with_token(org.admin.token()), &org), 2);
+}
+
+#[test]
+fn a_missing_or_damaged_object_is_named_and_its_neighbours_come_back() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    let (bad, good) = (world.organization("bad", "enterprise"), world.organization("good", "enterprise"));
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    let index = count(&bad).max(count(&good));
+    await_images(&platform, "one", index);
+    await_archived(&platform, "one", index);
+    drop(world);
+    assert_whole(bucket.path(), &key);
+    let of = |id: &str, kind: &str| {
+        let all = walk(bucket.path());
+        let mut found: Vec<_> =
+            all.into_iter().filter(|path| path.to_str().unwrap().contains(id) && path.to_str().unwrap().ends_with(kind)).collect();
+        found.sort();
+        found
+    };
+    let snapshot = of(&bad.id, ".ltx").pop().unwrap();
+    let mut bytes = fs::read(&snapshot).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&snapshot, bytes).unwrap();
+    let told = said(&verify(bucket.path(), &key));
+    let name = snapshot.file_name().unwrap().to_str().unwrap();
+    assert!(told.contains(name) && told.contains(&bad.id), "{told}");
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let refused = restore(&["cluster"], bucket.path(), &key, &["--data-dir", data.to_str().unwrap()]);
+    assert!(said(&refused).contains(name), "{}", said(&refused));
+    let to = place.path().join("good.db");
+    let more = ["--to", to.to_str().unwrap()];
+    let written = restore(&["organization", &good.id], bucket.path(), &key, &more);
+    assert!(written.status.success(), "{}", said(&written));
+
+    // A segment is gone: moments after it cannot be reached from before it.
+    let segments = of("/log/", ".seg");
+    assert!(segments.len() > 1, "{segments:?}");
+    fs::remove_file(&segments[segments.len() / 2]).unwrap();
+    let told = said(&verify(bucket.path(), &key));
+    assert!(told.matches("every moment from entry").count() >= 1, "{told}");
+}

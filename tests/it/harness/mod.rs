@@ -116,6 +116,7 @@ impl Drop for World {
 }
 
 /// An organization and its first administrator.
+#[derive(Clone)]
 pub struct Organization {
     pub id: String,
     pub slug: String,

@@ -13,6 +13,8 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use raft::Later;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use tokio::{
@@ -43,6 +45,8 @@ const CHAIN_BYTES_FREE: u64 = 1 << 20;
 const CHAIN_AGE_MAX_MS: i64 = 86_400_000;
 /// Files that are put whole by one request; larger ones go in parts.
 const WHOLE_BYTES_MAX: u64 = 8 << 20;
+/// Files that are put side by side.
+const PUT_AT_ONCE: usize = 8;
 /// What a whole image is to litestream.
 const SNAPSHOT_LEVEL: u8 = 9;
 /// Epochs tried before giving up: each was taken by another uploader meanwhile.
@@ -52,7 +56,7 @@ const EPOCHS_TRIED_MAX: u32 = 100;
 pub(super) struct Images {
     line: Line,
     epoch: Option<u32>,
-    chains: BTreeMap<FileId, Chain>,
+    chains: BTreeMap<FileId, Arc<Chain>>,
     /// The image of each file that the next catalogue names.
     entries: BTreeMap<FileId, Image>,
     vault: Option<(Version, Vault)>,
@@ -117,16 +121,14 @@ impl Images {
         let files: BTreeSet<FileId> = store.list().into_iter().collect();
         self.entries.retain(|file, _| files.contains(file));
         self.chains.retain(|file, _| files.contains(file));
-        for file in files {
-            let mark = store.mark(file);
-            if self.entries.get(&file).is_some_and(|image| image.mark == mark) {
-                continue;
-            }
-            self.image(epoch, file).await?;
+        let marks: BTreeMap<FileId, u64> = files.into_iter().map(|file| (file, store.mark(file))).collect();
+        self.put_images(epoch, &marks).await?;
+        for (file, mark) in marks {
             match self.entries.get(&file) {
                 // A reader kept the file's log from being copied into it, or it was set aside: what it lacks is to be
                 // taken from the archive.
                 Some(image) => cut = cut.min(if image.mark < mark { image.mark } else { cut }),
+                None if !store.exists(file) => {}
                 None => return Err(format!("file {file} is in quarantine on the leader, and was never put")),
             }
         }
@@ -160,34 +162,33 @@ impl Images {
         Err("no epoch could be taken: others take them all".to_owned())
     }
 
-    /// Puts what changed of a file, or all of it.
-    async fn image(&mut self, epoch: u32, file: FileId) -> Result<(), String> {
-        let store = Arc::clone(self.line.cluster.store());
-        let chain = self.chains.get(&file).filter(|chain| !chain.is_long(self.entries.get(&file))).cloned();
-        let to = scratch(&store, &self.line.target, file)?;
-        let place = to.clone();
-        let made = spawn_blocking(move || capture(&store, file, chain, &place)).await;
-        let made = made.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
-        let Some((captured, made)) = made else { return Ok(()) };
-        if let Some(Made { chain, name, bytes }) = made {
-            let bucket = &self.line.bucket;
-            let key = format!("{}/{}", self.line.names.chain(file, epoch), name.key(objects::layout(bucket)));
-            self.line.count(bytes);
-            if bytes > WHOLE_BYTES_MAX {
-                objects::put_file_once(bucket, &key, &to, &to.with_extension("there"), captured.at).await?;
-            } else {
-                let text = fs::read(&to).map_err(|error| format!("read {}: {error}", to.display()))?;
-                objects::put_once(bucket, &key, text.into(), Some(captured.at)).await?;
+    /// Puts what changed of every file that changed, some side by side. What was put stays known when others fail.
+    async fn put_images(&mut self, epoch: u32, marks: &BTreeMap<FileId, u64>) -> Result<(), String> {
+        let mut putting: Vec<Later<'_, (FileId, Result<Option<Put>, String>)>> = Vec::new();
+        for (file, mark) in marks {
+            let image = self.entries.get(file);
+            if image.is_some_and(|image| image.mark == *mark) {
+                continue;
             }
-            let _ = fs::remove_file(&to);
-            let chain = self.chains.entry(file).insert_entry(chain).into_mut();
-            let place = self.line.names.chain(file, epoch);
-            let put = compact(bucket, &place, &mut chain.loose, &to).await?;
-            put.into_iter().for_each(|bytes| self.line.count(bytes));
+            let (line, file) = (self.line.clone(), *file);
+            let chain = self.chains.get(&file).filter(|chain| !chain.is_long(image)).cloned();
+            putting.push(Box::pin(async move { (file, put_image(&line, epoch, file, chain).await) }));
         }
-        let Captured { mark, at, sum, page_bytes, pages, key } = captured;
-        self.entries.insert(file, Image { epoch, mark, at, sum, key, pages, page_bytes });
-        Ok(())
+        let mut putting = stream::iter(putting).buffer_unordered(PUT_AT_ONCE);
+        let mut failed = None;
+        while let Some((file, put)) = putting.next().await {
+            match put {
+                Ok(None) => {}
+                Ok(Some(Put { image, chain })) => {
+                    if let Some(chain) = chain {
+                        self.chains.insert(file, Arc::new(chain));
+                    }
+                    self.entries.insert(file, image);
+                }
+                Err(why) => failed = failed.or(Some(why)),
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// The vault holds the keys of every file that lives, and no others.
@@ -254,6 +255,43 @@ impl Images {
     }
 }
 
+/// What was put of a file: its image, and its chain unless that did not change.
+struct Put {
+    image: Image,
+    chain: Option<Chain>,
+}
+
+/// Puts what changed of a file, or all of it; nothing when it does not exist or must not be read here.
+async fn put_image(
+    line: &Line,
+    epoch: u32,
+    file: FileId,
+    before: Option<Arc<Chain>>,
+) -> Result<Option<Put>, String> {
+    let store = Arc::clone(line.cluster.store());
+    let to = scratch(&store, &line.target, file)?;
+    let place = to.clone();
+    let made = spawn_blocking(move || capture(&store, file, before.as_deref(), &place)).await;
+    let made = made.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
+    let Some((captured, made)) = made else { return Ok(None) };
+    let Captured { mark, at, sum, page_bytes, pages, key } = captured;
+    let image = Image { epoch, mark, at, sum, key, pages, page_bytes };
+    let Some(Made { mut chain, name, bytes }) = made else { return Ok(Some(Put { image, chain: None })) };
+    let (bucket, place) = (&line.bucket, line.names.chain(file, epoch));
+    let key = format!("{place}/{}", name.key(objects::layout(bucket)));
+    line.count(bytes);
+    if bytes > WHOLE_BYTES_MAX {
+        objects::put_file_once(bucket, &key, &to, &to.with_extension("there"), at).await?;
+    } else {
+        let text = fs::read(&to).map_err(|error| format!("read {}: {error}", to.display()))?;
+        objects::put_once(bucket, &key, text.into(), Some(at)).await?;
+    }
+    let put = compact(bucket, &place, &mut chain.loose, &to).await?;
+    put.into_iter().for_each(|bytes| line.count(bytes));
+    let _ = fs::remove_file(&to);
+    Ok(Some(Put { image, chain: Some(chain) }))
+}
+
 impl Chain {
     /// Whether a new one is due, for a file of which the last image is `image`.
     fn is_long(&self, image: Option<&Image>) -> bool {
@@ -273,14 +311,17 @@ struct Made {
 fn capture(
     store: &Store,
     file: FileId,
-    chain: Option<Chain>,
+    before: Option<&Chain>,
     to: &std::path::Path,
 ) -> Result<Option<(Captured, Option<Made>)>, Fault> {
-    let mut difference = Difference { before: chain.unwrap_or_default(), prints: Vec::new(), to, out: None };
+    let begun = Chain::default();
+    let mut difference = Difference { before: before.unwrap_or(&begun), prints: Vec::new(), to, out: None };
     let Some(captured) = store.capture(file, &mut difference)? else { return Ok(None) };
     let Difference { before, prints, out, .. } = difference;
     let Some(out) = out else { return Ok(Some((captured, None))) };
-    let (_, bytes) = out.finish().map_err(|error| Fault::new("write an LTX file", error))?;
+    let (out, bytes) = out.finish().map_err(|error| Fault::new("write an LTX file", error))?;
+    // Dropped, it would not say that the disk is full.
+    out.into_inner().map_err(|error| Fault::new("write an LTX file", error.into_error()))?;
     let whole = before.mark == 0;
     let (level, min) = if whole { (SNAPSHOT_LEVEL, 1) } else { (0, before.mark + 1) };
     let mut chain = Chain {
@@ -288,7 +329,7 @@ fn capture(
         mark: captured.mark,
         bytes: if whole { 0 } else { before.bytes + bytes },
         begun: if whole { now() } else { before.begun },
-        loose: before.loose,
+        loose: before.loose.clone(),
     };
     let name = LtxName { level, min, max: captured.mark };
     chain.loose.add(name);
@@ -297,7 +338,7 @@ fn capture(
 
 /// Takes the pages that are not as they were.
 struct Difference<'a> {
-    before: Chain,
+    before: &'a Chain,
     prints: Vec<u64>,
     to: &'a std::path::Path,
     out: Option<Encoder<BufWriter<File>>>,
