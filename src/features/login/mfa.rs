@@ -3,7 +3,7 @@
 use serde_json::json;
 use webauthn_rs::prelude::PublicKeyCredential;
 
-use super::{Desk, OpenSession, model::Keys, throttle};
+use super::{DemandPassword, Desk, OpenSession, model::Keys, throttle};
 use crate::{
     cluster::{Unanswered, View},
     features::{
@@ -11,7 +11,7 @@ use crate::{
             self, AdmitToEnrolment, CODE_EXPECTED, Code, Demand, HANDLE_CHARS_MAX, Handle, Holder, Proof,
             Purpose, Shown, http::shown_credential,
         },
-        identity::{self, User},
+        identity::{self, Link, User},
         sessions::Grant,
     },
     kernel::{OrgId, Refusal},
@@ -20,6 +20,8 @@ use crate::{
 
 /// The word for a password (RFC 8176).
 const PASSWORD: &str = "pwd";
+/// How long somebody may take to choose the new password that is demanded.
+const DEMAND_MS: i64 = 15 * 60_000;
 
 pub(super) fn routes(desk: &Desk) -> Vec<Route> {
     let (coded, begun, finished) = (desk.clone(), desk.clone(), desk.clone());
@@ -113,19 +115,16 @@ async fn enter(cx: &Cx, desk: &Desk, entry: Entry) -> Result<Reply, Problem> {
     if proof.is_none() && !demand.methods.is_empty() {
         return Err(factors::ask(cx, holder, &first, &demand.methods)?);
     }
+    if user.must_change_password {
+        return Err(demand_password(cx, holder, &first, proof, &demand).await?);
+    }
     let words: Vec<&str> = first.iter().map(String::as_str).collect();
     let grant = Grant::draw(cx, holder.organization, user.id, &words)?;
     let command = OpenSession { session: grant.session(), keys, proof };
     let opened = cx.cluster.propose(&cx.ticket.by(holder.actor()), holder.organization, &command).await;
     let answer = match opened {
         Ok(answer) => answer,
-        Err(Unanswered::Refused { refusal: Refusal::MfaRequired { .. }, .. }) => {
-            return Err(factors::ask(cx, holder, &first, &demand.methods)?);
-        }
-        Err(Unanswered::Refused { refusal: Refusal::MfaEnrolmentRequired, .. }) => {
-            return Err(admit(cx, holder, &first, command.proof).await?);
-        }
-        Err(other) => return Err(other.into()),
+        Err(reason) => return Err(lacking(cx, holder, &first, command.proof, &demand, reason).await?),
     };
     if user.break_glass {
         tracing::warn!(organization.id = %holder.organization, user.id = %user.id, "a break-glass administrator has logged in");
@@ -144,6 +143,51 @@ async fn enter(cx: &Cx, desk: &Desk, entry: Entry) -> Result<Reply, Problem> {
         );
     }
     Ok(Reply::ok(body).after(&answer))
+}
+
+/// What is missing, when apply did not let somebody in, and how to go on.
+async fn lacking(
+    cx: &Cx,
+    holder: Holder,
+    first: &[String],
+    proof: Option<Proof>,
+    demand: &Demand,
+    reason: Unanswered,
+) -> Result<Problem, Problem> {
+    match reason {
+        Unanswered::Refused { refusal: Refusal::MfaRequired { .. }, .. } => {
+            factors::ask(cx, holder, first, &demand.methods)
+        }
+        Unanswered::Refused { refusal: Refusal::MfaEnrolmentRequired, .. } => {
+            admit(cx, holder, first, proof).await
+        }
+        other => Ok(other.into()),
+    }
+}
+
+/// Everything that a session asks for was shown, and a new password must be chosen: instead of a session there is a link
+/// to do so.
+async fn demand_password(
+    cx: &Cx,
+    holder: Holder,
+    first: &[String],
+    proof: Option<Proof>,
+    demand: &Demand,
+) -> Result<Problem, Problem> {
+    let link = Link::new(holder.organization, cx.cluster.store().keyring().draw()?);
+    let (user, digest, amr) = (holder.user, link.digest(), first.to_vec());
+    let command = DemandPassword { user, digest, lasts_ms: DEMAND_MS, amr, proof };
+    let ticket = cx.ticket.step("demand").by(holder.actor());
+    let answer = match cx.cluster.propose(&ticket, holder.organization, &command).await {
+        Ok(answer) => answer,
+        Err(reason) => return lacking(cx, holder, first, command.proof, demand, reason).await,
+    };
+    let token = (!answer.replayed).then(|| link.text().reveal().clone());
+    let detail =
+        "choose a new password with this token (POST /api/v2/auth/password/reset), then log in with it";
+    Ok(Problem::new(403, "password_change_required", "A new password must be chosen", detail)
+        .with(&cx.version.key("password_token"), token)
+        .with(&cx.version.key("expires_at"), answer.reply.to_string()))
 }
 
 async fn codes_left(cx: &Cx, holder: &Holder, index: u64) -> Result<i64, Problem> {

@@ -58,7 +58,7 @@ fn forgive(cx: &mut Apply<'_>, keys: &Keys) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Somebody proved who they are, and must choose a new password before there is a session.
+/// Somebody proved who they are, as a session would ask for it, and must choose a new password before there is one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DemandPassword {
     /// Who.
@@ -67,6 +67,12 @@ pub struct DemandPassword {
     pub digest: String,
     /// How long the link holds.
     pub lasts_ms: i64,
+    /// The words for what the edge verified of itself (a password, or nothing).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
+    /// What was shown beside or in place of a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 impl Command for DemandPassword {
@@ -79,10 +85,12 @@ impl Command for DemandPassword {
         if !login.user.is_active() || !login.user.must_change_password {
             return Err(Refusal::Unauthenticated.into());
         }
+        // A password that others have known must not be enough to choose the next one.
+        let passed = factors::pass(cx, self.user, &self.amr, self.proof.as_ref())?;
 
         let expires = identity::issue_link(cx, self.user, Purpose::Password, &self.digest, self.lasts_ms)?;
 
-        cx.note("user", self.user, json!({ "password": "demanded" }));
+        cx.note("user", self.user, json!({ "password": "demanded", "amr": passed.amr }));
         Ok(expires)
     }
 }
