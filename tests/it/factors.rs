@@ -1,6 +1,7 @@
 //! Second factors over HTTP: codes, passkeys, recovery codes, what is asked of whom, and fresh proofs.
 
 mod nodes;
+mod throttle;
 
 use std::time::Duration;
 

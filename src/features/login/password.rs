@@ -63,12 +63,14 @@ pub(super) async fn log_in(cx: &Cx, desk: &Desk, asked: Asked) -> Result<Reply, 
     let organization = find_organization(cx, &asked).await?;
     // Without an organization everything is done as with one, in the installation's own file.
     let file = organization.unwrap_or(OrgId::SYSTEM);
-    let keys = throttle::keys(cx, file, &asked.name);
-    let _place = desk.throttle.pass(cx, file, &keys).await?;
     let name = asked.name.clone();
     let found = cx.cluster.read(&View::Session(None), file, move |tx| identity::by_login(tx, &name)).await?;
-    let active = found.flatten().filter(|login| organization.is_some() && login.user.is_active());
-    let hash = active.as_ref().and_then(|login| login.password_hash.clone());
+    let found = found.flatten().filter(|_| organization.is_some());
+    let keys = throttle::keys(cx, file, &asked.name, found.as_ref().map(|login| login.user.id));
+    let passed = desk.throttle.pass(cx, file, &keys).await?;
+    let active = found.filter(|login| login.user.is_active());
+    // Slowed under another of its names: neither right nor wrong is told, after the same work.
+    let hash = active.as_ref().filter(|_| !passed.slowed).and_then(|login| login.password_hash.clone());
     // Kept only of whom it will be hashed anew for.
     let behind = hash.as_deref().is_some_and(|hash| desk.pool.is_behind(hash));
     let kept = behind.then(|| Secret::new(asked.password.reveal().clone()));
@@ -121,7 +123,7 @@ async fn refuse(cx: &Cx, organization: OrgId, email: String, keys: Keys) -> Resu
     Err(Refusal::Unauthenticated.into())
 }
 
-/// Counts a password that was wrong, and has it stand in the organization's trail, or in the installation's when there
+/// Counts what was wrong, and has it stand in the organization's trail, or in the installation's when there
 /// is none.
 pub(super) async fn record_failure(
     cx: &Cx,
@@ -130,7 +132,7 @@ pub(super) async fn record_failure(
     keys: Keys,
 ) -> Result<(), Problem> {
     let command = RefuseLogin { email, keys };
-    match cx.cluster.propose(&cx.ticket.step("refused"), organization, &command).await {
+    match cx.cluster.propose(&cx.ticket.step("login-refused"), organization, &command).await {
         Ok(_) | Err(Unanswered::Refused { .. }) => Ok(()),
         Err(other) => Err(other.into()),
     }
