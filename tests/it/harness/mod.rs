@@ -40,6 +40,7 @@ pub struct World {
     listen: u16,
     peer: u16,
     more: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Child,
 }
 
@@ -50,11 +51,17 @@ impl World {
 
     /// A node with further flags.
     pub fn one_node_with(more: &[&str]) -> Self {
+        Self::one_node_in(Vec::new(), more)
+    }
+
+    /// A node that finds settings in its environment.
+    pub fn one_node_in(environment: Vec<(String, String)>, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (listen, peer) = (free_port(), free_port());
         let more: Vec<String> = more.iter().map(|&flag| flag.to_owned()).collect();
-        let child = serve(folder.path(), listen, peer, &more);
-        let world = Self { folder, url: format!("http://127.0.0.1:{listen}"), listen, peer, more, child };
+        let child = serve(folder.path(), listen, peer, &more, &environment);
+        let url = format!("http://127.0.0.1:{listen}");
+        let world = Self { folder, url, listen, peer, more, environment, child };
         world.await_ready();
         world
     }
@@ -63,7 +70,7 @@ impl World {
     pub fn crash_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = serve(self.folder.path(), self.listen, self.peer, &self.more);
+        self.child = serve(self.folder.path(), self.listen, self.peer, &self.more, &self.environment);
         self.await_ready();
     }
 
@@ -75,6 +82,11 @@ impl World {
     pub fn platform(&self) -> Caller {
         let password = fs::read_to_string(self.folder.path().join("initial-admin-password")).unwrap();
         self.anonymous().log_in("admin@localhost", password.trim(), "system")
+    }
+
+    /// What the node said on stderr, ever.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr.log")).unwrap_or_default()
     }
 
     /// A new organization on `plan`, and its administrator.
@@ -99,8 +111,7 @@ impl Drop for World {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.path().join("stderr.log")).unwrap_or_default();
-            println!("--- the node's stderr\n{log}");
+            println!("--- the node's stderr\n{}", self.said());
         }
     }
 }
@@ -143,11 +154,12 @@ impl Organization {
     }
 }
 
-fn serve(folder: &Path, listen: u16, peer: u16, more: &[String]) -> Child {
+fn serve(folder: &Path, listen: u16, peer: u16, more: &[String], environment: &[(String, String)]) -> Child {
     let stderr = fs::OpenOptions::new().create(true).append(true).open(folder.join("stderr.log")).unwrap();
     let mut command = Command::new(BINARY);
     command.arg("serve").arg("--data-dir").arg(folder).args(more);
     command.args(["--listen", &format!("127.0.0.1:{listen}"), "--peer-listen", &format!("127.0.0.1:{peer}")]);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
 }
 
