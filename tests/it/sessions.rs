@@ -2,6 +2,7 @@
 
 mod addresses;
 mod cluster;
+mod jobs;
 mod keys;
 mod standards;
 
