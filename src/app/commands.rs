@@ -157,7 +157,7 @@ fn run<C: Command>(cx: &mut Apply<'_>, body: &str) -> Result<Box<RawValue>, Stop
     let command: C = serde_json::from_str(body)
         .map_err(|error| Fault::new(format!("decode {} v{}", C::KIND.name, C::KIND.version), error))?;
     access::require(cx, C::NEEDS, C::ASKS)?;
-    if C::STEP_UP {
+    if command.steps_up() {
         factors::require_recent(cx)?;
     }
     let reply = command.apply(cx)?;

@@ -189,6 +189,7 @@ fn apply(
     let level = writer.state().level;
     let by = (&envelope.actor, &envelope.origin);
     let mut cx = Apply::new(tx, at, envelope.organization, by, envelope.request, level);
+    cx.proved_at = envelope.proved_at;
     writer.savepoint()?;
     let verdict = if command.since > level {
         Err(Refusal::LevelTooLow { needed: command.since, level }.into())

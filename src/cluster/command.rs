@@ -58,12 +58,17 @@ pub trait Command: Serialize + DeserializeOwned + Send + 'static {
     const ASKS: Asks = Asks::Once;
     /// Whether it leaves an audit event.
     const TRAIL: Trail = Trail::Event;
-    /// Whether its actor must have proven who they are a short while ago, decided from its session's row.
+    /// Whether its actor must have proven who they are a short while ago.
     const STEP_UP: bool = false;
     /// The level it came with: below it, the edge and apply refuse it.
     const SINCE: u32 = 1;
     /// What it answers.
     type Reply: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Whether this one asks for such a proof: for a command that is dangerous only when it says certain things.
+    fn steps_up(&self) -> bool {
+        Self::STEP_UP
+    }
 
     /// Does it.
     fn apply(self, cx: &mut Apply<'_>) -> Result<Self::Reply, Stop>;
@@ -100,6 +105,8 @@ pub struct Apply<'a> {
     pub request: RequestId,
     /// The level of the file: its schema, and the semantics to apply.
     pub level: u32,
+    /// When an actor from elsewhere last proved who it is, as the edge read in its own file.
+    pub proved_at: Option<Millis>,
     notes: Vec<Note>,
     sent: Vec<(OutboxId, Sent)>,
     destroyed: bool,
@@ -143,6 +150,7 @@ impl<'a> Apply<'a> {
             origin,
             request,
             level,
+            proved_at: None,
             notes: Vec::new(),
             sent: Vec::new(),
             destroyed: false,

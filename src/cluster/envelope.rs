@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Command;
 use crate::{
-    kernel::{Actor, OrgId, Origin, RequestId},
+    kernel::{Actor, Millis, OrgId, Origin, RequestId},
     store::WrappedKey,
 };
 
@@ -38,6 +38,10 @@ pub struct Envelope {
     pub origin: Origin,
     /// The command.
     pub body: Box<RawValue>,
+    /// When the actor last proved who it is, for a command that asks for it in another file than the actor's own: its
+    /// session's row is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved_at: Option<Millis>,
 }
 
 /// A command on its way from one file to another, as the outbox stores it.

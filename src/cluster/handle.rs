@@ -19,7 +19,7 @@ use super::{
     Answer, Command, Envelope, Outcome, Sent, Ticket, WITHHELD, copies::Copies, keys::Mints, turns::Turns,
 };
 use crate::{
-    kernel::{Fault, OrgId, Refusal, to_hex},
+    kernel::{Fault, Millis, OrgId, Refusal, to_hex},
     store::{LEVEL, Quarantined, Store, WrappedKey},
 };
 
@@ -144,7 +144,10 @@ impl Cluster {
     ) -> Result<Answer<C::Reply>, Unanswered> {
         self.require_level(C::SINCE)?;
         let sent = Sent::new(file, None, ticket.actor.clone(), command).map_err(unwritable)?;
-        let (outcome, index) = self.propose_sent(ticket, sent).await?;
+        // At home its session's row says it, and of what asks for no proof it is nobody's business.
+        let away = ticket.actor.home().is_some_and(|home| home != file);
+        let proved_at = ticket.proved_at.filter(|_| away && command.steps_up());
+        let (outcome, index) = self.propose_proven(ticket, sent, proved_at).await?;
         outcome.answer(index)
     }
 
@@ -166,6 +169,15 @@ impl Cluster {
         ticket: &Ticket,
         sent: Sent,
     ) -> Result<(Outcome, u64), Unanswered> {
+        self.propose_proven(ticket, sent, None).await
+    }
+
+    async fn propose_proven(
+        &self,
+        ticket: &Ticket,
+        sent: Sent,
+        proved_at: Option<Millis>,
+    ) -> Result<(Outcome, u64), Unanswered> {
         let salt = self.store.keyring().draw::<32>().map_err(Unanswered::Broken)?;
         let envelope = Envelope {
             kind: sent.kind,
@@ -179,6 +191,7 @@ impl Cluster {
             salt: to_hex(&salt),
             origin: ticket.origin.clone(),
             body: sent.body,
+            proved_at,
         };
         let plain = serde_json::to_vec(&envelope).map_err(unwritable)?;
         // Nothing was written as long as it was not its turn.

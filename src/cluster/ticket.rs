@@ -1,7 +1,7 @@
 //! A ticket: who asks, from where, and under which request id. Minted at the edge.
 
 use super::envelope::derived_id;
-use crate::kernel::{Actor, Origin, OutboxId, RequestId};
+use crate::kernel::{Actor, Millis, Origin, OutboxId, RequestId};
 
 /// Everything about a proposal but the command itself.
 #[derive(Clone, Debug)]
@@ -14,12 +14,15 @@ pub struct Ticket {
     pub request: RequestId,
     /// Digest of what was asked.
     pub fingerprint: String,
+    /// When the actor last proved who it is, as its session's row said when it was recognised.
+    pub proved_at: Option<Millis>,
 }
 
 impl Ticket {
     /// A ticket for the installation itself, under a request id that is the same at every retry.
     pub fn system(request: RequestId) -> Self {
-        Self { actor: Actor::System, origin: Origin::default(), request, fingerprint: String::new() }
+        let (origin, fingerprint) = (Origin::default(), String::new());
+        Self { actor: Actor::System, origin, request, fingerprint, proved_at: None }
     }
 
     /// A ticket that delivers an effect: keyed by it, so that twice is once.
@@ -33,9 +36,9 @@ impl Ticket {
         Self { request: RequestId(derived_id(self.request.0, name)), ..self.clone() }
     }
 
-    /// The same ticket, asked by somebody else.
+    /// The same ticket, asked by somebody else, who has proved nothing.
     #[must_use]
     pub fn by(&self, actor: Actor) -> Self {
-        Self { actor, ..self.clone() }
+        Self { actor, proved_at: None, ..self.clone() }
     }
 }

@@ -45,6 +45,15 @@ impl Actor {
         }
     }
 
+    /// The organization that it belongs to, whose file holds its session; `system` for platform administrators.
+    pub fn home(&self) -> Option<OrgId> {
+        match self {
+            Self::System | Self::Anonymous => None,
+            Self::Platform { .. } => Some(OrgId::SYSTEM),
+            Self::User { organization, .. } => Some(*organization),
+        }
+    }
+
     /// The user behind the actor, if there is one.
     pub fn user(&self) -> Option<UserId> {
         match self {

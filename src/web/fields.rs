@@ -129,6 +129,11 @@ impl Fields {
         }
     }
 
+    /// Whether a field is there and null: in a change, it is to be taken away.
+    pub fn is_null(&self, name: &str) -> bool {
+        self.object.get(&self.version.key(name)).is_some_and(Value::is_null)
+    }
+
     /// Lists a bad field found by a rule over several.
     pub fn reject(&mut self, name: &str, why: impl Into<String>) {
         let key = self.version.key(name);

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Ticket, View},
-    kernel::{Actor, Network, OrgId, Origin, RequestId, to_hex},
+    kernel::{Actor, Millis, Network, OrgId, Origin, RequestId, to_hex},
 };
 
 /// What every request shares.
@@ -232,8 +232,8 @@ fn ticket(
         (None, None) => None,
     };
     let request = seed.and_then(|seed| Uuid::try_parse(&seed).ok()).unwrap_or(id);
-    let actor = caller.actor.clone();
-    Ok(Ticket { actor, origin: origin.clone(), request: RequestId(request), fingerprint })
+    let (actor, proved_at) = (caller.actor.clone(), caller.auth_time_ms.map(Millis));
+    Ok(Ticket { actor, origin: origin.clone(), request: RequestId(request), fingerprint, proved_at })
 }
 
 /// Who connected.

@@ -77,7 +77,7 @@ fn said(output: &Output) -> String {
 
 /// Restores the cluster into a folder and starts it.
 fn revive(bucket: &Path, key: &str, more: &[&str]) -> World {
-    World::one_node_in(|folder| {
+    World::one_node_over(|folder| {
         let folder = folder.to_str().unwrap();
         let restored = restore(&["cluster"], bucket, key, &[&["--data-dir", folder], more].concat());
         assert!(restored.status.success(), "{}", said(&restored));

@@ -1,6 +1,7 @@
 //! Second factors over HTTP: codes, passkeys, recovery codes, what is asked of whom, and fresh proofs.
 
 mod nodes;
+mod throttle;
 
 use std::time::Duration;
 
@@ -189,6 +190,43 @@ fn past_its_grace_a_user_can_enrol_and_do_nothing_else() {
     assert_eq!((reset.status, &reset.json), (200, &json!({ "removed": 1 })), "{}", reset.body);
     await_ended("the session to end", &bob);
     assert_eq!(code(&anonymous.post("/api/v2/auth/login", &body("bob"))), "mfa_enrolment_required");
+}
+
+#[test]
+fn who_must_choose_a_new_password_shows_the_second_factor_first() {
+    let world = World::one_node();
+    let org = world.organization("acme", "enterprise");
+    let ann = org.member("ann", "analyst");
+    let (secret, _) = enrol_app(&ann, None);
+    let id = ann.get("/api/v2/auth/me").json["user"]["id"].as_str().unwrap().to_owned();
+    let demanded = org.admin.post(&org.path(&format!("/users/{id}/require-password-change")), &json!({}));
+    assert_eq!(demanded.status, 200, "{}", demanded.body);
+
+    let nobody = world.anonymous();
+    let log_in = |password: &str, code: Option<String>| {
+        let body = json!({
+            "email": "ann@acme.test", "password": password, "organization": "acme", "mfa_code": code,
+        });
+        nobody.post("/api/v2/auth/login", &body)
+    };
+    let mfa = |token: &Value, code: &str| {
+        nobody.post("/api/v2/auth/mfa", &json!({ "mfa_token": token, "code": code }))
+    };
+    // The password alone, which an administrator may have set or a thief may know, leads no further.
+    let asked = log_in(PASSWORD, None);
+    assert_eq!((asked.status, code(&asked)), (403, "mfa_required"), "{}", asked.body);
+    assert_eq!(asked.json["password_token"], Value::Null);
+    let wrong = mfa(&asked.json["mfa_token"], "000000");
+    assert_eq!((wrong.status, &wrong.json["password_token"]), (401, &Value::Null), "{}", wrong.body);
+    let link = mfa(&asked.json["mfa_token"], &code_of(&secret, 0));
+    assert_eq!((link.status, code(&link)), (403, "password_change_required"), "{}", link.body);
+    let again = log_in(PASSWORD, Some(code_of(&secret, 0)));
+    assert_eq!((again.status, &again.json["reason"]), (401, &json!("used")), "{}", again.body);
+
+    let new = "unrelated violet tractor nine";
+    let choice = json!({ "token": link.json["password_token"], "password": new });
+    assert_eq!(nobody.post("/api/v2/auth/password/reset", &choice).status, 204);
+    assert_eq!(log_in(new, Some(code_of(&secret, 1))).status, 200);
 }
 
 #[test]

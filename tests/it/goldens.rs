@@ -234,9 +234,11 @@ fn a_golden_body_is_decoded_by_the_dispatchers_own_list() {
 
 #[test]
 fn a_golden_envelope_reads_and_writes_itself_again() {
-    let text = fs::read_to_string(place("tests/it/goldens/envelope.v1.json")).unwrap();
-    let written = again::<Envelope>(&text).unwrap();
-    assert_eq!(written, serde_json::from_str::<Value>(&text).unwrap());
+    for file in ["envelope.v1.json", "envelope.v1.proved.json"] {
+        let text = fs::read_to_string(place("tests/it/goldens").join(file)).unwrap();
+        let written = again::<Envelope>(&text).unwrap();
+        assert_eq!(written, serde_json::from_str::<Value>(&text).unwrap(), "{file}");
+    }
 }
 
 #[test]

@@ -174,6 +174,42 @@ fn guesses_are_slowed_down_alike_for_who_is_there_and_who_is_not() {
 }
 
 #[test]
+fn an_account_is_counted_as_one_under_all_of_its_names_and_that_they_are_one_is_not_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("threatflow.toml");
+    std::fs::write(&config, "trusted_proxies = \"127.0.0.1\"\n").unwrap();
+    let world = World::one_node_with(&["--config", config.to_str().unwrap()]);
+    let org = world.organization("acme", "professional");
+    let ann = org.member("ann", "analyst");
+    let id = ann.get("/api/v2/auth/me").json["user"]["id"].as_str().unwrap().to_owned();
+    let named = org.admin.json("PATCH", &org.path(&format!("/users/{id}")), &json!({ "username": "annie" }));
+    assert_eq!(named.status, 200, "{}", named.body);
+
+    let log_in = |address: &str, name: &str, password: &str| {
+        let body = json!({ "email": name, "password": password, "organization": "acme" }).to_string();
+        let headers = [("x-forwarded-for", address)];
+        let nobody = world.anonymous();
+        nobody.send("POST", "/api/v2/auth/login", Some(body.as_bytes()), &headers).unwrap()
+    };
+    // Each from a network of its own, so that neither has the other's failures.
+    let guess = |address: &str, names: [&str; 2]| {
+        let names = names.into_iter().zip([5, 4]).flat_map(|(name, times)| std::iter::repeat_n(name, times));
+        names.map(|name| log_in(address, name, "wrong password entirely").status).collect::<Vec<u16>>()
+    };
+    let known = guess("192.0.2.1", ["ann@acme.test", "annie"]);
+    assert_eq!(known, guess("192.0.2.2", ["bob@acme.test", "bobbie"]));
+    assert_eq!(known, [401; 9]);
+    // The ninth failure has begun a delay of 16 s for the account: even the right password is not taken meanwhile, and
+    // under a name that has had four failures only, the answer is what it would be for any other.
+    let right = log_in("192.0.2.1", "annie", "correct horse battery staple");
+    let wrong = log_in("192.0.2.2", "bobbie", "correct horse battery staple");
+    assert_eq!((right.status, code(&right)), (wrong.status, code(&wrong)));
+    assert_eq!((right.status, code(&right)), (401, "unauthenticated"));
+    // Elsewhere nobody waits for it.
+    assert_eq!(log_in("192.0.2.3", "annie", "correct horse battery staple").status, 200);
+}
+
+#[test]
 fn an_organization_that_is_not_there_looks_as_one_where_the_password_is_wrong() {
     let world = World::one_node();
     world.organization("acme", "professional");

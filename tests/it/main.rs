@@ -30,6 +30,7 @@ mod hung;
 mod identity;
 mod intel;
 mod keys;
+mod logging;
 mod matrix;
 mod membership;
 mod openapi;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! # what the script shows
-//! given    plan free  users 3  usage max_workflows 4  tree acme east
+//! given    plan free  users 3  usage max_workflows 4  tree acme east  session admin@desk
 //! > admin  quotas.report_usage {"resource":"max_workflows","amount":1}
 //! ok       {...}            the reply; `replayed` behind it when it is a remembered one
 //! refused  code field=...   or the refusal
@@ -15,7 +15,8 @@
 //! deliver  system           everything that waits in a file's outbox is applied where it goes
 //! ```
 //!
-//! Between `>` and the kind may stand `in=<file>` and `request=<name>`. `"@name"` is an id that follows
+//! Between `>` and the kind may stand `in=<file>`, `request=<name>` and `proved=<age>`: how long ago an actor from
+//! elsewhere proved who it is. `"@name"` is an id that follows
 //! from the name, `"$1"` the first effect sent, `"$key:name"` a wrapped key of that file. A long body may
 //! go on in indented lines. `UPDATE=1` rewrites what is observed, and nothing else.
 

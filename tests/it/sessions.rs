@@ -2,6 +2,7 @@
 
 mod addresses;
 mod cluster;
+mod jobs;
 mod keys;
 mod standards;
 
@@ -120,6 +121,33 @@ fn a_refresh_token_is_good_once_and_whoever_reuses_it_ends_the_session() {
         assert_eq!(refresh(&caller, &tokens.refresh).status, 401);
     }
     assert!(events(&org.admin, &org.id).contains(&"sessions.refresh_reused".to_owned()));
+}
+
+#[test]
+fn a_token_of_an_ended_session_costs_no_entry_however_often_it_is_shown() {
+    let world = World::one_node();
+    let org = world.organization("acme", "enterprise");
+    let (platform, caller) = (world.platform(), world.anonymous());
+    let first = log_in(&caller, "acme");
+    let second = Tokens::of(&refresh(&caller, &first.refresh));
+    let third = Tokens::of(&refresh(&caller, &second.refresh));
+    // The latest entry of the organization's file.
+    let mark = || {
+        let digests = platform.get(&format!("/api/v2/cluster/digests?organization={}", org.id));
+        digests.json["files"][&org.id]["mark"].as_u64().unwrap_or_else(|| panic!("{}", digests.body))
+    };
+    let before = mark();
+    assert_eq!(refresh(&caller, &first.refresh).status, 401, "the reuse");
+    await_condition("the end of the session to stand in the log", Duration::from_secs(5), || mark() > before);
+    // A job may write in one round, but not in each.
+    let costs_nothing = (0..3).any(|_| {
+        let before = mark();
+        for dead in [&first, &second, &third].iter().cycle().take(30) {
+            assert_eq!(refresh(&caller, &dead.refresh).status, 401);
+        }
+        mark() == before
+    });
+    assert!(costs_nothing);
 }
 
 #[test]

@@ -56,6 +56,36 @@ fn built_in_roles_read_create_change_and_delete_as_their_table_says() {
 }
 
 #[test]
+fn null_takes_an_optional_field_away_and_what_is_absent_stays() {
+    let world = World::one_node();
+    let org = world.organization("acme", "enterprise");
+    let said = json!({
+        "title": "Odd logins", "description": "since Monday", "tags": ["vpn"], "source_url": "https://a.example/1",
+        "metadata": { "ticket": 7 },
+    });
+    let path = org.path(&format!("/investigations/{}", open(&org.admin, &org, &said)));
+    let gone = json!({ "description": null, "source_url": null, "title": null });
+    let changed = org.admin.json("PATCH", &path, &gone);
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    let shown = org.admin.get(&path).json;
+    assert_eq!((&shown["description"], &shown["source_url"]), (&Value::Null, &Value::Null), "{shown}");
+    assert_eq!((&shown["tags"], &shown["metadata"]), (&said["tags"], &said["metadata"]), "{shown}");
+    assert_eq!(shown["title"], "Odd logins", "every investigation has one");
+    let found = org.admin.get(&org.path("/investigations?q=monday"));
+    assert_eq!(found.json["data"].as_array().map(Vec::len), Some(0), "{}", found.body);
+
+    let activity = org.admin.post(
+        &org.path("/activities"),
+        &json!({ "name": "Beaconing", "confidence": 0.5, "context": { "a": 1 }, "severity": "high" }),
+    );
+    let path = org.path(&format!("/activities/{}", id(&activity)));
+    assert_eq!(patch(&org.admin, &path, &json!({ "confidence": null, "context": null })), 200);
+    let shown = org.admin.get(&path).json;
+    assert_eq!((&shown["confidence"], &shown["context"]), (&Value::Null, &json!({})), "{shown}");
+    assert_eq!(shown["severity"], "high");
+}
+
+#[test]
 fn notes_are_changed_by_who_wrote_them_and_private_ones_are_seen_by_nobody_else() {
     let world = World::one_node();
     let org = world.organization("acme", "enterprise");

@@ -106,6 +106,7 @@ fn enveloped<C: Command>(organization: OrgId, index: u64, command: &C) -> Vec<u8
         salt: "00".repeat(32),
         origin: Origin::default(),
         body: to_raw_value(command).unwrap(),
+        proved_at: None,
     };
     serde_json::to_vec(&envelope).unwrap()
 }

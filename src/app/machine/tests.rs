@@ -128,6 +128,7 @@ impl Scribe {
             salt: format!("{index:064x}"),
             origin: Origin::default(),
             body: to_raw_value(&asked.body).unwrap(),
+            proved_at: None,
         };
         let brings = creates.then(|| &self.keys[&asked.file]);
         let plain = serde_json::to_vec(&envelope).unwrap();

@@ -28,6 +28,6 @@ pub use commands::{
 };
 pub use handles::{HANDLE_CHARS_MAX, Handle, Holder, Purpose, ask, ask_to_enrol};
 pub use model::{Demand, Method, Proof, Shown};
-pub use passkeys::Passkeys;
+pub use passkeys::{Passkeys, read_user_handle as named_by};
 pub use queries::{demand, recovery_codes_left};
 pub use showing::{begin, holder, verify, with_handle};

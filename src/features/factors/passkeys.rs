@@ -159,7 +159,7 @@ fn user_handle(organization: OrgId, user: UserId) -> Vec<u8> {
 }
 
 /// Whose passkey was shown, as the authenticator says.
-pub(super) fn read_user_handle(credential: &PublicKeyCredential) -> Option<(OrgId, UserId)> {
+pub fn read_user_handle(credential: &PublicKeyCredential) -> Option<(OrgId, UserId)> {
     let (organization, user) = credential.get_user_unique_id()?.split_at_checked(16)?;
     let id = |bytes| Uuid::from_slice(bytes).ok();
     Some((OrgId(id(organization)?), UserId(id(user)?)))

@@ -3,7 +3,7 @@
 use serde_json::json;
 use webauthn_rs::prelude::PublicKeyCredential;
 
-use super::{Desk, OpenSession, model::Keys, throttle};
+use super::{DemandPassword, Desk, OpenSession, model::Keys, password::record_failure, throttle};
 use crate::{
     cluster::{Unanswered, View},
     features::{
@@ -11,15 +11,19 @@ use crate::{
             self, AdmitToEnrolment, CODE_EXPECTED, Code, Demand, HANDLE_CHARS_MAX, Handle, Holder, Proof,
             Purpose, Shown, http::shown_credential,
         },
-        identity::{self, User},
+        identity::{self, Link, User},
         sessions::Grant,
     },
-    kernel::{OrgId, Refusal},
+    kernel::{OrgId, Refusal, UserId},
     web::{Cx, Fields, Method, Needs, Problem, Reply, Route, value},
 };
 
 /// The word for a password (RFC 8176).
 const PASSWORD: &str = "pwd";
+/// The code of what was shown and does not hold.
+const PROOF_REFUSED: &str = "proof_refused";
+/// How long somebody may take to choose the new password that is demanded.
+const DEMAND_MS: i64 = 15 * 60_000;
 
 pub(super) fn routes(desk: &Desk) -> Vec<Route> {
     let (coded, begun, finished) = (desk.clone(), desk.clone(), desk.clone());
@@ -113,19 +117,16 @@ async fn enter(cx: &Cx, desk: &Desk, entry: Entry) -> Result<Reply, Problem> {
     if proof.is_none() && !demand.methods.is_empty() {
         return Err(factors::ask(cx, holder, &first, &demand.methods)?);
     }
+    if user.must_change_password {
+        return Err(demand_password(cx, holder, &first, proof, &demand).await?);
+    }
     let words: Vec<&str> = first.iter().map(String::as_str).collect();
     let grant = Grant::draw(cx, holder.organization, user.id, &words)?;
     let command = OpenSession { session: grant.session(), keys, proof };
     let opened = cx.cluster.propose(&cx.ticket.by(holder.actor()), holder.organization, &command).await;
     let answer = match opened {
         Ok(answer) => answer,
-        Err(Unanswered::Refused { refusal: Refusal::MfaRequired { .. }, .. }) => {
-            return Err(factors::ask(cx, holder, &first, &demand.methods)?);
-        }
-        Err(Unanswered::Refused { refusal: Refusal::MfaEnrolmentRequired, .. }) => {
-            return Err(admit(cx, holder, &first, command.proof).await?);
-        }
-        Err(other) => return Err(other.into()),
+        Err(reason) => return Err(lacking(cx, holder, &first, command.proof, &demand, reason).await?),
     };
     if user.break_glass {
         tracing::warn!(organization.id = %holder.organization, user.id = %user.id, "a break-glass administrator has logged in");
@@ -144,6 +145,51 @@ async fn enter(cx: &Cx, desk: &Desk, entry: Entry) -> Result<Reply, Problem> {
         );
     }
     Ok(Reply::ok(body).after(&answer))
+}
+
+/// What is missing, when apply did not let somebody in, and how to go on.
+async fn lacking(
+    cx: &Cx,
+    holder: Holder,
+    first: &[String],
+    proof: Option<Proof>,
+    demand: &Demand,
+    reason: Unanswered,
+) -> Result<Problem, Problem> {
+    match reason {
+        Unanswered::Refused { refusal: Refusal::MfaRequired { .. }, .. } => {
+            factors::ask(cx, holder, first, &demand.methods)
+        }
+        Unanswered::Refused { refusal: Refusal::MfaEnrolmentRequired, .. } => {
+            admit(cx, holder, first, proof).await
+        }
+        other => Ok(other.into()),
+    }
+}
+
+/// Everything that a session asks for was shown, and a new password must be chosen: instead of a session there is a link
+/// to do so.
+async fn demand_password(
+    cx: &Cx,
+    holder: Holder,
+    first: &[String],
+    proof: Option<Proof>,
+    demand: &Demand,
+) -> Result<Problem, Problem> {
+    let link = Link::new(holder.organization, cx.cluster.store().keyring().draw()?);
+    let (user, digest, amr) = (holder.user, link.digest(), first.to_vec());
+    let command = DemandPassword { user, digest, lasts_ms: DEMAND_MS, amr, proof };
+    let ticket = cx.ticket.step("demand").by(holder.actor());
+    let answer = match cx.cluster.propose(&ticket, holder.organization, &command).await {
+        Ok(answer) => answer,
+        Err(reason) => return lacking(cx, holder, first, command.proof, demand, reason).await,
+    };
+    let token = (!answer.replayed).then(|| link.text().reveal().clone());
+    let detail =
+        "choose a new password with this token (POST /api/v2/auth/password/reset), then log in with it";
+    Ok(Problem::new(403, "password_change_required", "A new password must be chosen", detail)
+        .with(&cx.version.key("password_token"), token)
+        .with(&cx.version.key("expires_at"), answer.reply.to_string()))
 }
 
 async fn codes_left(cx: &Cx, holder: &Holder, index: u64) -> Result<i64, Problem> {
@@ -187,7 +233,7 @@ async fn with_code(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
         _ => return Err(Problem::field("/code", "is required")),
     };
     let proof = Some(Proof { shown, spends: vec![handle.spend()] });
-    let keys = throttle::keys(&cx, holder.organization, &user.email);
+    let keys = throttle::keys(&cx, holder.organization, &user.email, Some(user.id));
     enter(&cx, desk, Entry { holder, user, first: handle.amr, proof, keys }).await
 }
 
@@ -238,15 +284,52 @@ async fn finish(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
     let mut fields = cx.fields()?;
     let finished = read_passkey(&mut fields);
     fields.finish()?;
-    let Finished { ceremony, credential, token } = finished.ok_or_else(Problem::unauthenticated)?;
-    let handle = token.map(|token| Handle::open(&cx, &token, &[Purpose::Login])).transpose()?;
+    let finished = finished.ok_or_else(Problem::unauthenticated)?;
+    let handle =
+        finished.token.as_ref().map(|token| Handle::open(&cx, token, &[Purpose::Login])).transpose()?;
+    // What this cluster did not begin is no attempt, and costs the log nothing.
+    Handle::open(&cx, &finished.ceremony, &[Purpose::Authenticate])?;
     let expected = handle.as_ref().and_then(|handle| handle.holder);
-    let (holder, proof) = factors::verify(&cx, &desk.passkeys, &ceremony, &credential, expected).await?;
-    let (holder, user) = known(&cx, Some(holder)).await?;
+    let named = expected.map(|holder| (holder.organization, holder.user));
+    let named = named.or_else(|| factors::named_by(&finished.credential));
+    let known = named.filter(|(organization, _)| cx.cluster.store().exists(*organization));
+    let file = known.map_or(OrgId::SYSTEM, |(organization, _)| organization);
+    let keys = throttle::passkey_keys(&cx, file, named.map(|(_, user)| user));
+    let _place = desk.throttle.pass_passkey(&cx, file, &keys).await?;
+    let entered = show(&cx, desk, finished, handle, &keys).await;
+    if entered.as_ref().is_err_and(|problem| problem.code == PROOF_REFUSED) {
+        let email = match known {
+            Some((_, user)) => email_of(&cx, file, user).await?,
+            None => String::new(),
+        };
+        record_failure(&cx, file, email, keys.of_names()).await?;
+    }
+    entered
+}
+
+/// Whether the passkey holds that was shown, and all that a session asks for beside it.
+async fn show(
+    cx: &Cx,
+    desk: &Desk,
+    finished: Finished,
+    handle: Option<Handle>,
+    counted: &Keys,
+) -> Result<Reply, Problem> {
+    let Finished { ceremony, credential, .. } = finished;
+    let expected = handle.as_ref().and_then(|handle| handle.holder);
+    let (holder, proof) = factors::verify(cx, &desk.passkeys, &ceremony, &credential, expected).await?;
+    let (holder, user) = known(cx, Some(holder)).await?;
     let (first, proof) = match handle {
         Some(handle) => (handle.amr.clone(), factors::with_handle(proof, handle.spend())),
         None => (Vec::new(), proof),
     };
-    let keys = throttle::keys(&cx, holder.organization, &user.email);
-    enter(&cx, desk, Entry { holder, user, first, proof: Some(proof), keys }).await
+    let mut keys = throttle::keys(cx, holder.organization, &user.email, Some(user.id));
+    keys.names.extend(counted.names.iter().cloned());
+    enter(cx, desk, Entry { holder, user, first, proof: Some(proof), keys }).await
+}
+
+/// For the trail, which keeps it beside the event.
+async fn email_of(cx: &Cx, organization: OrgId, user: UserId) -> Result<String, Problem> {
+    let read = cx.cluster.read(&View::Session(None), organization, move |tx| identity::by_id(tx, user));
+    Ok(read.await?.flatten().map(|user| user.email).unwrap_or_default())
 }

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{DAY_MS, Millis};
 
 /// What failures are counted for, as keyed digests: neither addresses nor e-mails lie in the table.
+///
+/// An account has several names (an address, a username, a passkey). It is counted as one, and each name is counted
+/// beside it: a client is told of what it did under the name that it said, and of nothing else, since a delay under a
+/// name that it never said would tell that both are one account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
     /// One source at one account.
@@ -17,6 +21,39 @@ pub struct Keys {
     pub source: String,
     /// One account.
     pub account: String,
+    /// The names that were said; without one, what is counted for the account is told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<Name>,
+}
+
+/// One name of an account, as keyed digests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    /// One source under this name.
+    pub pair: String,
+    /// Any source under this name.
+    pub account: String,
+}
+
+impl Keys {
+    /// Only what was said: failures that are no guess at the account's password.
+    #[must_use]
+    pub fn of_names(&self) -> Self {
+        let mut names = self.names.clone();
+        match names.pop() {
+            None => self.clone(),
+            Some(Name { pair, account }) => Self { pair, source: self.source.clone(), account, names },
+        }
+    }
+}
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// For what was done under the names that were said, and by the source: 429.
+    pub told_ms: i64,
+    /// For what was done under whatever name: nothing is taken, and the answer is that of a wrong password.
+    pub untold_ms: i64,
 }
 
 /// One of the three counts.
@@ -128,6 +165,16 @@ mod tests {
         assert_eq!(wait_ms(forgotten, quiet, hammered, AT), 30_000);
         // Known or not, one's own failures count.
         assert_eq!(wait_ms(Failures { trusted: known.trusted, ..failed(6) }, quiet, quiet, AT), 2_000);
+    }
+
+    #[test]
+    fn what_is_counted_for_a_name_alone_leaves_the_account_out() {
+        let name = |text: &str| Name { pair: format!("{text}-pair"), account: format!("{text}-account") };
+        let keys =
+            Keys { pair: "p".into(), source: "s".into(), account: "a".into(), names: vec![name("key")] };
+        let Keys { pair, source, account, names } = keys.of_names();
+        assert_eq!((pair, source, account), ("key-pair".into(), "s".into(), "key-account".into()));
+        assert!(names.is_empty());
     }
 
     #[test]

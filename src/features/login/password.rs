@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
-    DemandPassword, RefuseLogin,
+    RefuseLogin,
     mfa::enter_with_password,
     model::Keys,
     queries,
@@ -14,15 +14,12 @@ use crate::{
     features::{
         access,
         factors::{Code, Passkeys},
-        identity::{self, Link, PasswordPool, Rehash, User},
+        identity::{self, PasswordPool, Rehash},
         sessions::Tokens,
     },
     kernel::{Actor, OrgId, Refusal, Secret, UserId},
     web::{Cx, Problem, Reply},
 };
-
-/// How long somebody may take to choose the new password that is demanded.
-const DEMAND_MS: i64 = 15 * 60_000;
 
 /// What a client says to log in.
 pub(super) struct Asked {
@@ -66,12 +63,14 @@ pub(super) async fn log_in(cx: &Cx, desk: &Desk, asked: Asked) -> Result<Reply, 
     let organization = find_organization(cx, &asked).await?;
     // Without an organization everything is done as with one, in the installation's own file.
     let file = organization.unwrap_or(OrgId::SYSTEM);
-    let keys = throttle::keys(cx, file, &asked.name);
-    let _place = desk.throttle.pass(cx, file, &keys).await?;
     let name = asked.name.clone();
     let found = cx.cluster.read(&View::Session(None), file, move |tx| identity::by_login(tx, &name)).await?;
-    let active = found.flatten().filter(|login| organization.is_some() && login.user.is_active());
-    let hash = active.as_ref().and_then(|login| login.password_hash.clone());
+    let found = found.flatten().filter(|_| organization.is_some());
+    let keys = throttle::keys(cx, file, &asked.name, found.as_ref().map(|login| login.user.id));
+    let passed = desk.throttle.pass(cx, file, &keys).await?;
+    let active = found.filter(|login| login.user.is_active());
+    // Slowed under another of its names: neither right nor wrong is told, after the same work.
+    let hash = active.as_ref().filter(|_| !passed.slowed).and_then(|login| login.password_hash.clone());
     // Kept only of whom it will be hashed anew for.
     let behind = hash.as_deref().is_some_and(|hash| desk.pool.is_behind(hash));
     let kept = behind.then(|| Secret::new(asked.password.reveal().clone()));
@@ -79,9 +78,6 @@ pub(super) async fn log_in(cx: &Cx, desk: &Desk, asked: Asked) -> Result<Reply, 
     let Some(login) = active.filter(|_| proven) else {
         return refuse(cx, file, asked.name, keys).await;
     };
-    if login.user.must_change_password {
-        return demand(cx, file, &login.user).await;
-    }
     let entered = enter_with_password(cx, desk, file, &login.user, keys, asked.code).await;
     if let (Some(password), Some(old_hash)) = (kept, login.password_hash) {
         raise_cost(cx, desk, file, (login.user.id, old_hash), password).await;
@@ -102,28 +98,6 @@ async fn find_organization(cx: &Cx, asked: &Asked) -> Result<Option<OrgId>, Prob
         .await?;
     // The registry may know an organization whose file has not arrived here: that is for the read to find out.
     Ok(found.flatten())
-}
-
-fn actor(organization: OrgId, user: &User) -> Actor {
-    if organization.is_system() {
-        Actor::Platform { user: user.id, session: None }
-    } else {
-        Actor::User { organization, user: user.id, role: user.role, session: None }
-    }
-}
-
-/// The right password, and a new one must be chosen: instead of a session there is a link to do so.
-async fn demand(cx: &Cx, organization: OrgId, user: &User) -> Result<Reply, Problem> {
-    let link = Link::new(organization, cx.cluster.store().keyring().draw()?);
-    let command = DemandPassword { user: user.id, digest: link.digest(), lasts_ms: DEMAND_MS };
-    let ticket = cx.ticket.step("demand").by(actor(organization, user));
-    let answer = cx.cluster.propose(&ticket, organization, &command).await?;
-    let token = (!answer.replayed).then(|| link.text().reveal().clone());
-    let detail =
-        "choose a new password with this token (POST /api/v2/auth/password/reset), then log in with it";
-    Err(Problem::new(403, "password_change_required", "A new password must be chosen", detail)
-        .with(&cx.version.key("password_token"), token)
-        .with(&cx.version.key("expires_at"), answer.reply.to_string()))
 }
 
 /// The password was right and its hash is cheaper than it should be: it is made anew. This one login takes a hash longer;
@@ -149,7 +123,7 @@ async fn refuse(cx: &Cx, organization: OrgId, email: String, keys: Keys) -> Resu
     Err(Refusal::Unauthenticated.into())
 }
 
-/// Counts a password that was wrong, and has it stand in the organization's trail, or in the installation's when there
+/// Counts what was wrong, and has it stand in the organization's trail, or in the installation's when there
 /// is none.
 pub(super) async fn record_failure(
     cx: &Cx,
@@ -158,7 +132,7 @@ pub(super) async fn record_failure(
     keys: Keys,
 ) -> Result<(), Problem> {
     let command = RefuseLogin { email, keys };
-    match cx.cluster.propose(&cx.ticket.step("refused"), organization, &command).await {
+    match cx.cluster.propose(&cx.ticket.step("login-refused"), organization, &command).await {
         Ok(_) | Err(Unanswered::Refused { .. }) => Ok(()),
         Err(other) => Err(other.into()),
     }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use serde_json::{Value, json};
 
-use super::model::{Failures, Keys, record_name, record_value, wait_ms};
+use super::model::{Failures, Keys, Name, Wait, record_name, record_value, wait_ms};
 use crate::kernel::{Fault, Millis, OrgId};
 
 /// The failures counted under a key.
@@ -17,9 +17,19 @@ pub(super) fn failures(tx: &Connection, key: &str) -> Result<Failures, Fault> {
 }
 
 /// How long a login must wait.
-pub(super) fn wait(tx: &Connection, keys: &Keys, at: Millis) -> Result<i64, Fault> {
+pub(super) fn wait(tx: &Connection, keys: &Keys, at: Millis) -> Result<Wait, Fault> {
     let [pair, source, account] = [&keys.pair, &keys.source, &keys.account].map(|key| failures(tx, key));
-    Ok(wait_ms(pair?, source?, account?, at))
+    let (pair, source, account) = (pair?, source?, account?);
+    if keys.names.is_empty() {
+        return Ok(Wait { told_ms: wait_ms(pair, source, account, at), untold_ms: 0 });
+    }
+    let mut told_ms = 0;
+    for Name { pair: named, account } in &keys.names {
+        // A source is known to an account, whatever name it said.
+        let named = Failures { trusted: pair.trusted, ..failures(tx, named)? };
+        told_ms = wait_ms(named, source, failures(tx, account)?, at).max(told_ms);
+    }
+    Ok(Wait { told_ms, untold_ms: wait_ms(pair, Failures::default(), account, at) })
 }
 
 /// The organization to which addresses of a domain lead. Asked of the system file.

@@ -6,10 +6,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{model::Keys, queries};
+use super::{
+    model::{Keys, Name, Wait},
+    queries,
+};
 use crate::{
     cluster::View,
-    kernel::OrgId,
+    kernel::{OrgId, UserId},
+    store::Keyring,
     web::{Cx, Problem},
 };
 
@@ -25,39 +29,64 @@ pub struct Throttle {
 /// A guess that is being checked; gives its place back when dropped.
 pub(super) struct Place {
     throttle: Throttle,
-    account: String,
+    what: String,
+}
+
+/// A guess that may be checked.
+pub(super) struct Passed {
+    _place: Place,
+    /// Whether it is not to be taken even if it is right: the account is slowed under another name than was said.
+    pub(super) slowed: bool,
 }
 
 impl Throttle {
     /// Lets a login through, or answers 429 with how long to wait. The same whether there is such an account.
-    pub(super) async fn pass(&self, cx: &Cx, file: OrgId, keys: &Keys) -> Result<Place, Problem> {
-        let (asked, now) = (keys.clone(), cx.now);
-        let wait =
-            cx.cluster.read(&View::Session(None), file, move |tx| queries::wait(tx, &asked, now)).await?;
-        match wait.unwrap_or(0) {
-            0 => self.enter(&keys.account).ok_or_else(|| slow_down(1)),
+    pub(super) async fn pass(&self, cx: &Cx, file: OrgId, keys: &Keys) -> Result<Passed, Problem> {
+        let wait = wait(cx, file, keys).await?;
+        let account = keys.names.first().map_or(&keys.account, |name| &name.account);
+        let place = self.pass_after(wait.told_ms, account)?;
+        Ok(Passed { _place: place, slowed: wait.untold_ms > 0 })
+    }
+
+    /// The same for an account that the caller is known to have, whom all of its delays may be told.
+    pub(super) async fn pass_own(&self, cx: &Cx, file: OrgId, keys: &Keys) -> Result<Place, Problem> {
+        let wait = wait(cx, file, keys).await?;
+        self.pass_after(wait.told_ms.max(wait.untold_ms), &keys.account)
+    }
+
+    /// The same for a passkey. It cannot be guessed: what was guessed under other names does not slow it down, and no
+    /// other source can take its place.
+    pub(super) async fn pass_passkey(&self, cx: &Cx, file: OrgId, keys: &Keys) -> Result<Place, Problem> {
+        let wait = wait(cx, file, keys).await?;
+        let pair = keys.names.first().map_or(&keys.pair, |name| &name.pair);
+        self.pass_after(wait.told_ms, pair)
+    }
+
+    fn pass_after(&self, wait_ms: i64, what: &str) -> Result<Place, Problem> {
+        match wait_ms {
+            0 => self.enter(what).ok_or_else(|| slow_down(1)),
             ms => Err(slow_down(u64::try_from(ms).unwrap_or(0).div_ceil(1_000))),
         }
     }
 
-    fn enter(&self, account: &str) -> Option<Place> {
+    fn enter(&self, what: &str) -> Option<Place> {
         let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
-        let places = checking.entry(account.to_owned()).or_default();
+        let places = checking.entry(what.to_owned()).or_default();
         if *places >= AT_ONCE_MAX {
             return None;
         }
         *places += 1;
-        Some(Place { throttle: self.clone(), account: account.to_owned() })
+        Some(Place { throttle: self.clone(), what: what.to_owned() })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut checking = self.throttle.checking.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(places) = checking.get_mut(&self.account) {
+        if let Some(places) = checking.get_mut(&self.what) {
             *places -= 1;
             if *places == 0 {
-                checking.remove(&self.account);
+                checking.remove(&self.what);
             }
         }
     }
@@ -68,18 +97,56 @@ fn slow_down(seconds: u64) -> Problem {
     Problem::new(429, "login_slowed", "Too many logins failed", detail).retry_after(seconds)
 }
 
-/// What a login to `name` in `file` is counted for. Digests under the cluster's key: a copy of the table tells nobody
-/// who tried from where.
-pub(super) fn keys(cx: &Cx, file: OrgId, name: &str) -> Keys {
-    let source = cx.ticket.origin.ip_address.as_deref().map(network).unwrap_or_default();
-    let (keyring, file) = (cx.cluster.store().keyring(), file.0);
-    let key = |what: &[u8], parts: [&str; 2]| {
-        keyring.fingerprint(&[b"login", what, file.as_bytes(), parts[0].as_bytes(), parts[1].as_bytes()])
+async fn wait(cx: &Cx, file: OrgId, keys: &Keys) -> Result<Wait, Problem> {
+    let (asked, now) = (keys.clone(), cx.now);
+    let wait = cx.cluster.read(&View::Session(None), file, move |tx| queries::wait(tx, &asked, now)).await?;
+    Ok(wait.unwrap_or_default())
+}
+
+/// What a login to `name` in `file` is counted for; `user` is whose name it is, if it is anybody's: the work is the same
+/// either way. Digests under the cluster's key: a copy of the table tells nobody who tried from where.
+pub(super) fn keys(cx: &Cx, file: OrgId, name: &str, user: Option<UserId>) -> Keys {
+    let counter = Counter::new(cx, file);
+    let account = match user {
+        Some(user) => counter.name("holder", &user.to_string()),
+        None => counter.name("nobody", name),
     };
-    Keys {
-        pair: key(b"pair", [&source, name]),
-        source: key(b"source", [&source, ""]),
-        account: key(b"account", ["", name]),
+    let names = vec![counter.name("name", name)];
+    Keys { pair: account.pair, source: counter.key("source", ["", ""]), account: account.account, names }
+}
+
+/// What showing a passkey of `user`, if it names one, is counted for.
+pub(super) fn passkey_keys(cx: &Cx, file: OrgId, user: Option<UserId>) -> Keys {
+    let counter = Counter::new(cx, file);
+    let named = user.map(|user| user.to_string()).unwrap_or_default();
+    let Name { pair, account } = counter.name("holder", &named);
+    let names = vec![counter.name("passkey", &named)];
+    Keys { pair, source: counter.key("source", ["", ""]), account, names }
+}
+
+/// Makes digests of what one source does in one file.
+struct Counter<'a> {
+    keyring: &'a Keyring,
+    file: OrgId,
+    source: String,
+}
+
+impl<'a> Counter<'a> {
+    fn new(cx: &'a Cx, file: OrgId) -> Self {
+        let source = cx.ticket.origin.ip_address.as_deref().map(network).unwrap_or_default();
+        Self { keyring: cx.cluster.store().keyring(), file, source }
+    }
+
+    fn name(&self, kind: &str, name: &str) -> Name {
+        Name { pair: self.key("pair", [kind, name]), account: self.key("account", [kind, name]) }
+    }
+
+    fn key(&self, what: &str, [kind, name]: [&str; 2]) -> String {
+        // Of an account as a whole the source is no part.
+        let source = if what == "account" { "" } else { &self.source };
+        let file = self.file.0.as_bytes();
+        let said = [what, source, kind, name].map(str::as_bytes);
+        self.keyring.fingerprint(&[&[b"login".as_slice(), file], said.as_slice()].concat())
     }
 }
 

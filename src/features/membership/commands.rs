@@ -77,6 +77,8 @@ pub struct MintToken {
 impl Command for MintToken {
     const KIND: Kind = Kind::new("membership.mint_token", 1);
     const NEEDS: Permission = Permission::ClusterManage;
+    /// Whoever has it gets a copy of everything.
+    const STEP_UP: bool = true;
     /// The digest that is stored: a repeated request, whose fresh token was not, can tell.
     type Reply = String;
 

@@ -10,9 +10,14 @@ use super::{Bootstrap, MintToken, RaiseLevel, SpendToken, knows_token, level_row
 use crate::{
     app::dispatch,
     cluster::{Command, Envelope, Outcome, Unanswered},
-    features::identity::NewUser,
+    features::{
+        identity::NewUser,
+        login::{OpenSession, model::Keys},
+        sessions::NewSession,
+    },
     kernel::{
-        Actor, DAY_MS, Fault, Millis, OrgId, Origin, Refusal, RequestId, Role, TokenId, UserId, from_hex,
+        Actor, DAY_MS, Fault, Millis, OrgId, Origin, Refusal, RequestId, Role, SessionId, TokenId, UserId,
+        from_hex,
     },
     store::{Keyring, LEVEL, Store, WrappedKey},
 };
@@ -70,6 +75,7 @@ impl World {
             salt: "00".repeat(32),
             origin: Origin::default(),
             body: to_raw_value(command).unwrap(),
+            proved_at: None,
         };
         let plain = serde_json::to_vec(&envelope).unwrap();
         let body = self.store.seal_entry(OrgId::SYSTEM, Some(&self.key), &plain).unwrap().unwrap();
@@ -87,7 +93,18 @@ impl World {
     fn mint(&mut self, number: u8, expires: Millis) -> Result<String, Refusal> {
         let id = TokenId(Uuid::from_u128(u128::from(number)));
         let command = MintToken { id, digest: digest(number), expires_ms: expires.0 };
-        self.apply(Actor::Platform { user: ADMIN, session: None }, &command)
+        let session = SessionId(Uuid::from_u128(u128::from(number)));
+        self.log_in(session);
+        self.apply(Actor::Platform { user: ADMIN, session: Some(session) }, &command)
+    }
+
+    /// The administrator proves who it is, as minting asks for it.
+    fn log_in(&mut self, id: SessionId) {
+        let (amr, refresh, sealed) = (vec!["pwd".to_owned()], "aa".repeat(32), String::new());
+        let session = NewSession { id, user: ADMIN, amr, refresh, sealed };
+        let [pair, source, account] = ["pair", "source", "account"].map(str::to_owned);
+        let keys = Keys { pair, source, account, names: Vec::new() };
+        self.system(&OpenSession { session, keys, proof: None }).unwrap();
     }
 
     fn spend(&mut self, number: u8) -> Result<(), Refusal> {

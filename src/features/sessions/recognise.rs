@@ -183,11 +183,21 @@ pub(super) async fn live(
     claims: &Claims,
     now: Millis,
 ) -> Result<Option<Live>, Unanswered> {
-    let entry = cluster.store().epoch(claims.org).entry();
+    let live = open(cluster, claims.org, claims.sid, now).await?;
+    Ok(live.filter(|live| live.session.user == claims.sub))
+}
+
+/// A session that has not ended, in the same way: whether one has is told without an entry of the log.
+pub(super) async fn open(
+    cluster: &Cluster,
+    organization: OrgId,
+    session: SessionId,
+    now: Millis,
+) -> Result<Option<Live>, Unanswered> {
+    let entry = cluster.store().epoch(organization).entry();
     for view in [entry.map_or(View::Local, |entry| View::Session(Some(entry))), View::Strong] {
-        let (organization, session) = (claims.org, claims.sid);
         let read = cluster.read(&view, organization, move |tx| queries::live(tx, organization, session, now));
-        let found = read.await?.flatten().filter(|live| live.session.user == claims.sub);
+        let found = read.await?.flatten();
         if found.is_some() {
             return Ok(found);
         }

@@ -117,7 +117,7 @@ fn a_passkey_is_made_and_shown_over_any_nodes_and_a_copy_of_it_is_noticed() {
     forged["response"]["signature"] = shown["credential"]["response"]["signature"].clone();
     let refused = finish(2, &json!({ "ceremony": begun.json["ceremony"], "credential": forged }));
     assert_eq!((refused.status, &refused.json["reason"]), (401, &json!("wrong")), "{}", refused.body);
-    let events = org.admin.get(&org.path("/audit-events?limit=1"));
+    let events = org.admin.get(&org.path("/audit-events?limit=2"));
     assert!(events.body.contains("factors.refuse_proof"), "{}", events.body);
 }
 

@@ -30,9 +30,9 @@ use self::{
     load::Load,
     proxy::Proxies,
     rng::Rng,
-    skew::Skew,
 };
 use crate::harness::await_condition;
+pub use skew::Skew;
 
 /// Writes that must succeed before, during and after a fault.
 const PROGRESS: u64 = 40;

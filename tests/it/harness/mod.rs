@@ -40,6 +40,7 @@ pub struct World {
     listen: u16,
     peer: u16,
     more: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Child,
 }
 
@@ -50,21 +51,27 @@ impl World {
 
     /// A node with further flags.
     pub fn one_node_with(more: &[&str]) -> Self {
-        Self::in_folder(tempfile::tempdir().unwrap(), more)
+        Self::start(tempfile::tempdir().unwrap(), Vec::new(), more)
+    }
+
+    /// A node that finds settings in its environment.
+    pub fn one_node_in(environment: Vec<(String, String)>, more: &[&str]) -> Self {
+        Self::start(tempfile::tempdir().unwrap(), environment, more)
     }
 
     /// A node whose folder `prepare` has filled.
-    pub fn one_node_in(prepare: impl FnOnce(&Path)) -> Self {
+    pub fn one_node_over(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
-        Self::in_folder(folder, &[])
+        Self::start(folder, Vec::new(), &[])
     }
 
-    fn in_folder(folder: TempDir, more: &[&str]) -> Self {
+    fn start(folder: TempDir, environment: Vec<(String, String)>, more: &[&str]) -> Self {
         let (listen, peer) = (free_port(), free_port());
         let more: Vec<String> = more.iter().map(|&flag| flag.to_owned()).collect();
-        let child = serve(folder.path(), listen, peer, &more);
-        let world = Self { folder, url: format!("http://127.0.0.1:{listen}"), listen, peer, more, child };
+        let child = serve(folder.path(), listen, peer, &more, &environment);
+        let url = format!("http://127.0.0.1:{listen}");
+        let world = Self { folder, url, listen, peer, more, environment, child };
         world.await_ready();
         world
     }
@@ -73,7 +80,7 @@ impl World {
     pub fn crash_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = serve(self.folder.path(), self.listen, self.peer, &self.more);
+        self.child = serve(self.folder.path(), self.listen, self.peer, &self.more, &self.environment);
         self.await_ready();
     }
 
@@ -85,6 +92,11 @@ impl World {
     pub fn platform(&self) -> Caller {
         let password = fs::read_to_string(self.folder.path().join("initial-admin-password")).unwrap();
         self.anonymous().log_in("admin@localhost", password.trim(), "system")
+    }
+
+    /// What the node said on stderr, ever.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr.log")).unwrap_or_default()
     }
 
     /// A new organization on `plan`, and its administrator.
@@ -109,8 +121,7 @@ impl Drop for World {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.path().join("stderr.log")).unwrap_or_default();
-            println!("--- the node's stderr\n{log}");
+            println!("--- the node's stderr\n{}", self.said());
         }
     }
 }
@@ -154,11 +165,12 @@ impl Organization {
     }
 }
 
-fn serve(folder: &Path, listen: u16, peer: u16, more: &[String]) -> Child {
+fn serve(folder: &Path, listen: u16, peer: u16, more: &[String], environment: &[(String, String)]) -> Child {
     let stderr = fs::OpenOptions::new().create(true).append(true).open(folder.join("stderr.log")).unwrap();
     let mut command = Command::new(BINARY);
     command.arg("serve").arg("--data-dir").arg(folder).args(more);
     command.args(["--listen", &format!("127.0.0.1:{listen}"), "--peer-listen", &format!("127.0.0.1:{peer}")]);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
 }
 

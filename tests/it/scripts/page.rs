@@ -29,6 +29,8 @@ pub(super) struct Ask {
     pub(super) file: Option<String>,
     /// Name of the request id; by default one of its own.
     pub(super) request: Option<String>,
+    /// How long ago an actor from elsewhere proved who it is, in milliseconds.
+    pub(super) proved: Option<i64>,
     pub(super) kind: String,
     pub(super) body: String,
 }
@@ -99,6 +101,7 @@ impl Ask {
             actor: (*actor).to_owned(),
             file: option("in="),
             request: option("request="),
+            proved: option("proved=").and_then(|age| milliseconds(&age)),
             kind: (*kind).to_owned(),
             body: body.to_owned(),
         })

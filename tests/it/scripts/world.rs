@@ -57,6 +57,7 @@ struct Proposal<'a> {
     create: Option<WrappedKey>,
     kind: &'a str,
     body: String,
+    proved_at: Option<Millis>,
 }
 
 impl World {
@@ -68,6 +69,10 @@ impl World {
             Self { _folder: folder, store, ids: Ids::new(), at: START_MS, index: 0, seen: BTreeMap::new() };
         world.found(given);
         world.at = BEGIN_MS;
+        for at in (0..given.len()).filter(|at| given[*at] == "session") {
+            world.log_in(&given[at + 1]);
+            world.at = BEGIN_MS;
+        }
         world.forget_the_beginning();
         world
     }
@@ -113,12 +118,31 @@ impl World {
         }
     }
 
+    /// `admin@desk`: a session that has just been opened with a password.
+    fn log_in(&mut self, who: &str) {
+        let (name, session) = who.split_once('@').unwrap();
+        let file = OrgId(self.ids.of(if name == "platform" { "system" } else { "acme" }));
+        let session = json!({ "id": self.ids.of(session), "user": self.ids.of(name), "amr": ["pwd"],
+            "refresh": "aa".repeat(32), "sealed": "00" });
+        let keys = json!({ "pair": "p0", "source": "s0", "account": "a0" });
+        let body = json!({ "session": session, "keys": keys });
+        self.set_up(file, false, "login.open_session", &body);
+    }
+
     fn set_up(&mut self, file: OrgId, create: bool, kind: &str, body: &Value) {
         let create = create.then(|| self.store.keyring().mint(file).unwrap());
         let request = Uuid::from_u128(u128::from(self.index) << 64 | 1);
         let (actor, body) = (Actor::System, body.to_string());
-        let outcome =
-            self.apply(Proposal { file, actor, request, fingerprint: String::new(), create, kind, body });
+        let outcome = self.apply(Proposal {
+            file,
+            actor,
+            request,
+            fingerprint: String::new(),
+            create,
+            kind,
+            body,
+            proved_at: None,
+        });
         assert!(outcome.refusal().is_none(), "{kind}: {outcome:?}");
     }
 
@@ -168,6 +192,7 @@ impl World {
             origin: Origin::default(),
             body: RawValue::from_string(proposal.body.clone())
                 .unwrap_or_else(|error| panic!("{error}: {}", proposal.body)),
+            proved_at: proposal.proved_at,
         };
         let (index, at, plain) = (self.index, Millis(self.at), serde_json::to_vec(&envelope).unwrap());
         let sealed = self.store.seal_entry(proposal.file, proposal.create.as_ref(), &plain).unwrap();
@@ -201,8 +226,17 @@ impl World {
         let actor = self.actor(&ask.actor);
         // What the edge digests: the same question again, not the same bytes on the wire.
         let fingerprint = ask.body.clone();
-        let outcome =
-            self.apply(Proposal { file, actor, request, fingerprint, create, kind: &ask.kind, body });
+        let proved_at = ask.proved.map(|age| Millis(self.at + 1_000 - age));
+        let outcome = self.apply(Proposal {
+            file,
+            actor,
+            request,
+            fingerprint,
+            create,
+            kind: &ask.kind,
+            body,
+            proved_at,
+        });
         self.observed(file, &outcome)
     }
 
@@ -220,6 +254,7 @@ impl World {
                 create: sent.create,
                 kind: &sent.kind,
                 body: sent.body.get().to_owned(),
+                proved_at: None,
             });
             lines.extend(self.observed(sent.to, &outcome));
         }

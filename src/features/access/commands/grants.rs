@@ -30,6 +30,7 @@ pub struct SaveGrant {
 impl Command for SaveGrant {
     const KIND: Kind = Kind::new("access.save_grant", 1);
     const NEEDS: Permission = Permission::GrantManage;
+    const STEP_UP: bool = true;
     type Reply = Saved<GrantId>;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Saved<GrantId>, Stop> {
@@ -106,6 +107,7 @@ pub struct DeleteGrant {
 impl Command for DeleteGrant {
     const KIND: Kind = Kind::new("access.delete_grant", 1);
     const NEEDS: Permission = Permission::GrantManage;
+    const STEP_UP: bool = true;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {

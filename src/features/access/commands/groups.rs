@@ -106,6 +106,7 @@ pub struct SetMember {
 impl Command for SetMember {
     const KIND: Kind = Kind::new("access.set_member", 1);
     const NEEDS: Permission = Permission::GroupManage;
+    const STEP_UP: bool = true;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {

@@ -34,6 +34,7 @@ pub struct SavePolicy {
 impl Command for SavePolicy {
     const KIND: Kind = Kind::new("access.save_policy", 1);
     const NEEDS: Permission = Permission::PolicyManage;
+    const STEP_UP: bool = true;
     type Reply = Saved<PolicyId>;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Saved<PolicyId>, Stop> {
@@ -109,6 +110,7 @@ pub struct DeletePolicy {
 impl Command for DeletePolicy {
     const KIND: Kind = Kind::new("access.delete_policy", 1);
     const NEEDS: Permission = Permission::PolicyManage;
+    const STEP_UP: bool = true;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {

@@ -32,6 +32,7 @@ pub struct SaveRole {
 impl Command for SaveRole {
     const KIND: Kind = Kind::new("access.save_role", 1);
     const NEEDS: Permission = Permission::RoleManage;
+    const STEP_UP: bool = true;
     type Reply = Saved<RoleId>;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Saved<RoleId>, Stop> {
@@ -90,6 +91,7 @@ pub struct DeleteRole {
 impl Command for DeleteRole {
     const KIND: Kind = Kind::new("access.delete_role", 1);
     const NEEDS: Permission = Permission::RoleManage;
+    const STEP_UP: bool = true;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
@@ -118,6 +120,7 @@ pub struct GiveRole {
 impl Command for GiveRole {
     const KIND: Kind = Kind::new("access.give_role", 1);
     const NEEDS: Permission = Permission::RoleManage;
+    const STEP_UP: bool = true;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {
@@ -158,6 +161,7 @@ pub struct TakeRole {
 impl Command for TakeRole {
     const KIND: Kind = Kind::new("access.take_role", 1);
     const NEEDS: Permission = Permission::RoleManage;
+    const STEP_UP: bool = true;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {

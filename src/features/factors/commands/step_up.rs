@@ -21,27 +21,29 @@ use crate::{
 
 /// Refuses an actor who proved who it is too long ago. Called by the dispatcher for every command that asks for it.
 ///
-/// Decided from the row of the actor's session, which lies in the file of its own organization: an actor from
-/// elsewhere, or without a session, has none here and is refused. The installation itself passes.
+/// At home the row of the actor's session says when. An actor from elsewhere has no row here: the edge, which recognised
+/// it by that row in its own file, wrote the moment beside the command. The installation itself passes.
 pub fn require_recent(cx: &Apply<'_>) -> Result<(), Stop> {
     if *cx.actor == Actor::System {
         return Ok(());
     }
     let user = cx.actor.user().ok_or(Refusal::Unauthenticated)?;
-    let at_home = match cx.actor {
-        Actor::User { organization, .. } => *organization == cx.organization,
-        _ => cx.organization.is_system(),
-    };
-    if let (Some(session), true) = (cx.actor.session(), at_home) {
-        let shown = sessions::authenticated(cx.tx, session, cx.at)?.filter(|shown| shown.user == user);
-        // One that has ended is told nothing.
-        let shown = shown.ok_or(Refusal::Unauthenticated)?;
-        if cx.at < shown.at.plus(RECENT_MS) {
-            return Ok(());
+    let at_home = cx.actor.home() == Some(cx.organization);
+    let shown = match cx.actor.session() {
+        None => None,
+        Some(_) if !at_home => cx.proved_at,
+        Some(session) => {
+            let shown = sessions::authenticated(cx.tx, session, cx.at)?.filter(|shown| shown.user == user);
+            // One that has ended is told nothing.
+            Some(shown.ok_or(Refusal::Unauthenticated)?.at)
         }
+    };
+    if shown.is_some_and(|at| cx.at < at.plus(RECENT_MS)) {
+        return Ok(());
     }
-    let mut methods = method_names(cx, user)?;
-    if methods.is_empty() {
+    // What an actor from elsewhere can show stands in its own file.
+    let mut methods = if at_home { method_names(cx, user)? } else { Vec::new() };
+    if at_home && methods.is_empty() {
         methods.push("password".to_owned());
     }
     Err(Refusal::StepUpRequired { max_age_seconds: RECENT_MS / 1000, methods }.into())

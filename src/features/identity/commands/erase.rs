@@ -32,6 +32,7 @@ pub struct DeleteUser {
 impl Command for DeleteUser {
     const KIND: Kind = Kind::new("identity.delete_user", 1);
     const NEEDS: Permission = Permission::UserManage;
+    const STEP_UP: bool = true;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {

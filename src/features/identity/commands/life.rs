@@ -75,6 +75,7 @@ pub struct Deactivate {
 impl Command for Deactivate {
     const KIND: Kind = Kind::new("identity.deactivate", 1);
     const NEEDS: Permission = Permission::UserManage;
+    const STEP_UP: bool = true;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {

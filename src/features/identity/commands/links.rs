@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{find, may_approve, move_to, people::add};
+use super::{
+    find, may_approve, move_to,
+    people::{add, administers},
+};
 use crate::{
     cluster::{Apply, Command, Kind},
     features::{
@@ -86,6 +89,10 @@ impl Command for Invite {
     const NEEDS: Permission = Permission::TeamMemberManage;
     type Reply = Issued;
 
+    fn steps_up(&self) -> bool {
+        administers(self.user.role)
+    }
+
     fn apply(self, cx: &mut Apply<'_>) -> Result<Issued, Stop> {
         access::require_may_give_role(cx, self.user.role)?;
         add(cx, &self.user, State::Invited)?;
@@ -111,6 +118,10 @@ impl Command for IssueLink {
     const KIND: Kind = Kind::new("identity.issue_link", 1);
     const NEEDS: Permission = Permission::UserManage;
     type Reply = Issued;
+
+    fn steps_up(&self) -> bool {
+        self.purpose == Purpose::Password
+    }
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<Issued, Stop> {
         let user = find(cx, self.id)?;

@@ -65,6 +65,12 @@ fn require_free_username(cx: &Apply<'_>, username: Option<&str>, id: UserId) -> 
     }
 }
 
+/// Whether giving a role makes somebody an administrator: what one does in passing with a session that was left open must
+/// not be that.
+pub(super) fn administers(role: Role) -> bool {
+    matches!(role, Role::Admin | Role::PlatformAdmin)
+}
+
 /// Platform administrators live in the system file, and nobody else does.
 fn require_role_of_place(cx: &Apply<'_>, role: Role) -> Result<(), Stop> {
     if (role == Role::PlatformAdmin) == cx.organization.is_system() {
@@ -84,6 +90,10 @@ impl Command for CreateUser {
     const KIND: Kind = Kind::new("identity.create_user", 1);
     const NEEDS: Permission = Permission::UserManage;
     type Reply = UserId;
+
+    fn steps_up(&self) -> bool {
+        administers(self.user.role)
+    }
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<UserId, Stop> {
         require_role_of_place(cx, self.user.role)?;
@@ -172,6 +182,10 @@ impl Command for UpdateUser {
     const NEEDS: Permission = Permission::UserManage;
     type Reply = i64;
 
+    fn steps_up(&self) -> bool {
+        self.role.is_some()
+    }
+
     fn apply(self, cx: &mut Apply<'_>) -> Result<i64, Stop> {
         let before = find(cx, self.id)?;
 
@@ -232,6 +246,7 @@ pub struct NameBreakGlass {
 impl Command for NameBreakGlass {
     const KIND: Kind = Kind::new("identity.name_break_glass", 1);
     const NEEDS: Permission = Permission::UserManage;
+    const STEP_UP: bool = true;
     type Reply = ();
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<(), Stop> {

@@ -9,7 +9,7 @@ use crate::{
         factors::{self, Proof},
         identity::{self, Purpose},
         login::{
-            model::{Count, FORGOTTEN_MS, Keys},
+            model::{Count, FORGOTTEN_MS, Failures, Keys},
             queries,
         },
         sessions::{self, NewSession, Opened},
@@ -54,11 +54,14 @@ impl Command for OpenSession {
 /// The source is known to the account from now on, and nothing it failed at counts.
 fn forgive(cx: &mut Apply<'_>, keys: &Keys) -> Result<(), Stop> {
     cx.tx.prepare_cached(TRUST)?.execute((&keys.pair, cx.at.0))?;
-    cx.tx.prepare_cached(FORGET_ONE)?.execute([&keys.account])?;
+    let names = keys.names.iter().flat_map(|name| [&name.pair, &name.account]);
+    for key in names.chain([&keys.account]) {
+        cx.tx.prepare_cached(FORGET_ONE)?.execute([key])?;
+    }
     Ok(())
 }
 
-/// Somebody proved who they are, and must choose a new password before there is a session.
+/// Somebody proved who they are, as a session would ask for it, and must choose a new password before there is one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DemandPassword {
     /// Who.
@@ -67,6 +70,12 @@ pub struct DemandPassword {
     pub digest: String,
     /// How long the link holds.
     pub lasts_ms: i64,
+    /// The words for what the edge verified of itself (a password, or nothing).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
+    /// What was shown beside or in place of a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 impl Command for DemandPassword {
@@ -79,10 +88,12 @@ impl Command for DemandPassword {
         if !login.user.is_active() || !login.user.must_change_password {
             return Err(Refusal::Unauthenticated.into());
         }
+        // A password that others have known must not be enough to choose the next one.
+        let passed = factors::pass(cx, self.user, &self.amr, self.proof.as_ref())?;
 
         let expires = identity::issue_link(cx, self.user, Purpose::Password, &self.digest, self.lasts_ms)?;
 
-        cx.note("user", self.user, json!({ "password": "demanded" }));
+        cx.note("user", self.user, json!({ "password": "demanded", "amr": passed.amr }));
         Ok(expires)
     }
 }
@@ -90,7 +101,8 @@ impl Command for DemandPassword {
 /// Somebody did not prove who they are. It is counted, and an event.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RefuseLogin {
-    /// HMAC of the e-mail address under the event's salt would be guessable by trial: it is kept aside.
+    /// HMAC of the e-mail address under the event's salt would be guessable by trial: it is kept aside. Empty when a
+    /// passkey was shown that names nobody.
     pub email: String,
     /// What it is counted for.
     pub keys: Keys,
@@ -111,21 +123,32 @@ impl Command for RefuseLogin {
             (Count::Source, "source", &self.keys.source),
             (Count::Account, "account", &self.keys.account),
         ] {
-            let before = queries::failures(cx.tx, key)?;
-            let after = before.and_one(cx.at);
-            cx.tx.prepare_cached(COUNT)?.execute((key, after.count, after.last.0))?;
+            let [before, after] = count_one(cx, key)?;
             if count.delay_ms(before.count) == 0 && count.delay_ms(after.count) > 0 {
                 slowed.push(name);
             }
         }
+        for key in self.keys.names.iter().flat_map(|name| [&name.pair, &name.account]) {
+            count_one(cx, key)?;
+        }
 
         cx.note("session", "none", json!({ "login": "refused" }));
-        cx.note_personal(json!({ "email": self.email }));
+        if !self.email.is_empty() {
+            cx.note_personal(json!({ "email": self.email }));
+        }
         for name in slowed {
             cx.note_also("login.slowed", "session", "none", json!({ "count": name }));
         }
         Ok(())
     }
+}
+
+/// Counts one more failure; answers what was counted before it, and with it.
+fn count_one(cx: &Apply<'_>, key: &str) -> Result<[Failures; 2], Stop> {
+    let before = queries::failures(cx.tx, key)?;
+    let after = before.and_one(cx.at);
+    cx.tx.prepare_cached(COUNT)?.execute((key, after.count, after.last.0))?;
+    Ok([before, after])
 }
 
 /// Whoever has the keyring of this cluster gets a link with which an administrator chooses a new password.

@@ -40,8 +40,8 @@ async fn change(cx: Cx, desk: &Desk) -> Result<Reply, Problem> {
     let (old, new) = asked.ok_or_else(Problem::unauthenticated)?;
     let found = cx.cluster.read(&View::Session(None), home, move |tx| identity::by_user(tx, id)).await?;
     let login = found.flatten().ok_or_else(Problem::unauthenticated)?;
-    let keys = throttle::keys(&cx, home, &login.user.email);
-    let _place = desk.throttle.pass(&cx, home, &keys).await?;
+    let keys = throttle::keys(&cx, home, &login.user.email, Some(id));
+    let _place = desk.throttle.pass_own(&cx, home, &keys).await?;
     let same = old.reveal() == new.reveal();
     if !desk.pool.verify(old, login.password_hash.clone()).await? {
         record_failure(&cx, home, login.user.email, keys).await?;

@@ -23,6 +23,9 @@ pub(in crate::features::organizations) fn needs_of(patch: &Map<String, Value>) -
     (Permission::SettingsUpdate, Attributes { limited: Some(limited), ..Attributes::whole() })
 }
 
+/// Fields that guard how members get in: whoever changes one proves who it is, as for the policy of second factors.
+const GUARDS: [&str; 2] = ["allowed_ips", "require_mfa"];
+
 /// Changes an organization's details.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Update {
@@ -39,6 +42,10 @@ impl Command for Update {
     const NEEDS: Permission = Permission::SettingsUpdate;
     const ASKS: Asks = Asks::Again;
     type Reply = i64;
+
+    fn steps_up(&self) -> bool {
+        GUARDS.iter().any(|name| self.patch.contains_key(*name))
+    }
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<i64, Stop> {
         let (needs, thing) = needs_of(&self.patch);

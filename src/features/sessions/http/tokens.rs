@@ -68,6 +68,11 @@ async fn refresh(cx: Cx, tokens: Arc<Tokens>) -> Result<Reply, Problem> {
     let keyring = cx.cluster.store().keyring();
     let presented = text.and_then(|text| RefreshToken::parse(keyring, &text));
     let presented = presented.ok_or_else(Problem::unauthenticated)?;
+    // A token whose session has ended is authentic for ever. Saying so must not cost an entry each time it is shown.
+    let open = recognise::open(&cx.cluster, presented.organization, presented.session, cx.now).await?;
+    if open.is_none() {
+        return Err(Problem::unauthenticated());
+    }
     let next = presented.successor(keyring);
     let command = Refresh { session: presented.session, presented: presented.digest(), next: next.digest() };
     // Under an id of its own: a remembered reply would answer a used-up token for a day, and a repeat within the

@@ -11,7 +11,7 @@ use crate::{
     features::{
         access, quotas,
         workspace::{
-            model::{Content, Record, RecordKind, terms_of},
+            model::{Clearable, Content, Record, RecordKind, terms_of},
             queries,
         },
     },
@@ -41,6 +41,9 @@ pub struct Change {
     /// The version that the caller read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_version: Option<i64>,
+    /// What is taken away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clears: Vec<Clearable>,
 }
 
 /// Who is to work on a record from now on.
@@ -91,6 +94,7 @@ pub(super) fn create(cx: &mut Apply<'_>, kind: RecordKind, new: NewRecord) -> Re
     }
 
     require_feature(cx, kind)?;
+    require_limits(&new.content)?;
     let record = Record {
         kind,
         id: new.id,
@@ -123,7 +127,8 @@ pub(super) fn update(cx: &mut Apply<'_>, kind: RecordKind, change: Change) -> Re
     require_version(change.if_version, before.version)?;
 
     require_feature(cx, kind)?;
-    let (after, names) = before.changed(change.content, cx.at);
+    require_limits(&change.content)?;
+    let (after, names) = before.changed(change.content, &change.clears, cx.at);
     require_both(cx, kind.update(), &before, &after)?;
     require_links(cx, &before.content, &after.content)?;
     count(cx, kind, i64::from(after.is_active()) - i64::from(before.is_active()))?;
@@ -140,7 +145,7 @@ pub(super) fn assign(cx: &mut Apply<'_>, kind: RecordKind, to: Assignment) -> Re
     require_version(to.if_version, before.version)?;
 
     require_feature(cx, kind)?;
-    let (after, _) = before.changed(Content::default(), cx.at);
+    let (after, _) = before.changed(Content::default(), &[], cx.at);
     let after = Record { assignee: to.assignee, ..after };
     require_both(cx, kind.assign(), &before, &after)?;
     if let Some(assignee) = to.assignee {
@@ -177,7 +182,7 @@ pub(super) fn delete(cx: &mut Apply<'_>, kind: RecordKind, removal: Removal) -> 
 
 /// Writes a record that others are let into, with its new version.
 pub(super) fn touch(cx: &Apply<'_>, before: &Record) -> Result<i64, Stop> {
-    let (after, _) = before.changed(Content::default(), cx.at);
+    let (after, _) = before.changed(Content::default(), &[], cx.at);
     write(cx, &after)?;
     Ok(after.version)
 }
@@ -190,6 +195,11 @@ fn require_feature(cx: &Apply<'_>, kind: RecordKind) -> Result<(), Stop> {
     }
     let (feature, plan) = (feature.name.to_owned(), plan.name().to_owned());
     Err(Refusal::FeatureNotInPlan { feature, plan }.into())
+}
+
+fn require_limits(content: &Content) -> Result<(), Stop> {
+    let errors = content.judge();
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::Invalid { errors }.into()) }
 }
 
 pub(super) fn require_user(cx: &Apply<'_>, user: UserId, pointer: &str) -> Result<(), Stop> {

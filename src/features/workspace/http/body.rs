@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     features::workspace::{
         model::{
-            BODY_BYTES_MAX, Classification, Content, LINKS_MAX, METADATA_BYTES_MAX, NoteKind, Priority,
+            BODY_BYTES_MAX, Classification, Clearable, Content, LINKS_MAX, METADATA_BYTES_MAX, NoteKind, Priority,
             QUERY_WORDS_MAX, RecordKind, SIGNATURES_MAX, Severity, SourceType, Status, TAG_CHARS_MAX,
             TAGS_MAX, tag_term, words_of,
         },
@@ -57,6 +57,36 @@ pub(super) fn read_change(kind: RecordKind, fields: &mut Fields) -> Content {
         fields.forbid("assigned_to", "is changed by POST to /assign");
     }
     content
+}
+
+/// The fields that a change says are `null`: taken away (RFC 7396). One that every record of the kind has stays.
+pub(super) fn read_clears(kind: RecordKind, fields: &Fields) -> Vec<Clearable> {
+    let named = |(name, field): &(&str, Clearable)| fields.is_null(name).then_some(*field);
+    clearable(kind).iter().filter_map(named).collect()
+}
+
+fn clearable(kind: RecordKind) -> &'static [(&'static str, Clearable)] {
+    match kind {
+        RecordKind::Investigation => &[
+            ("description", Clearable::Description),
+            ("tags", Clearable::Tags),
+            ("metadata", Clearable::Metadata),
+            ("source_url", Clearable::SourceUrl),
+        ],
+        RecordKind::Case => &[
+            ("description", Clearable::Description),
+            ("tags", Clearable::Tags),
+            ("investigations", Clearable::Investigations),
+        ],
+        RecordKind::Activity => &[
+            ("description", Clearable::Description),
+            ("mitre_technique_id", Clearable::Technique),
+            ("mitre_tactic", Clearable::Tactic),
+            ("confidence", Clearable::Confidence),
+            ("signatures", Clearable::Signatures),
+            ("context", Clearable::Metadata),
+        ],
+    }
 }
 
 fn title_of(kind: RecordKind) -> &'static str {

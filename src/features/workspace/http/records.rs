@@ -162,9 +162,10 @@ async fn update(cx: Cx, kind: RecordKind) -> Result<Reply, Problem> {
     let id = id_in_path(&cx, "id")?;
     let mut fields = cx.fields()?;
     let content = body::read_change(kind, &mut fields);
+    let clears = body::read_clears(kind, &fields);
     fields.finish()?;
     find(&cx, &cx.view, &who, kind, id).await?;
-    let change = Change { id, content, if_version: cx.if_match };
+    let change = Change { id, content, if_version: cx.if_match, clears };
     let (cluster, org) = (&cx.cluster, who.organization);
     let answer = match kind {
         RecordKind::Investigation => cluster.propose(&cx.ticket, org, &UpdateInvestigation(change)).await,

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Classification, Priority, RecordKind, Severity, SourceType, Status};
-use crate::kernel::{Attributes, Field, Level, Millis, RecordId, UserId};
+use super::{Classification, Priority, RecordKind, Severity, SourceType, Status, words::words};
+use crate::kernel::{Attributes, Field, FieldError, Level, Millis, RecordId, UserId};
 
 /// Most tags of a record.
 pub const TAGS_MAX: usize = 50;
@@ -70,7 +70,64 @@ pub struct Content {
     pub signatures: Option<Vec<String>>,
 }
 
+words! {
+    /// A field that a record can do without, and that a change takes away.
+    Clearable {
+        /// More about it.
+        Description = "description",
+        /// What to find it by.
+        Tags = "tags",
+        /// Whatever a client kept with it.
+        Metadata = "metadata",
+        /// Where it began.
+        SourceUrl = "source_url",
+        /// What it is about.
+        Investigations = "investigations",
+        /// The technique.
+        Technique = "mitre_technique_id",
+        /// The tactic.
+        Tactic = "mitre_tactic",
+        /// How sure one is.
+        Confidence = "confidence",
+        /// What it is recognised by.
+        Signatures = "signatures",
+    }
+}
+
 impl Content {
+    /// Every list or object that is too large. The edge asks first; apply asks again.
+    pub fn judge(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut most = |pointer: &str, found: usize, max: usize| {
+            if found > max {
+                errors.push(FieldError::new(pointer, format!("must be at most {max}, not {found}")));
+            }
+        };
+        let tags = self.tags.as_deref().unwrap_or_default();
+        most("/tags", tags.len(), TAGS_MAX);
+        most("/tags", tags.iter().map(|tag| tag.chars().count()).max().unwrap_or(0), TAG_CHARS_MAX);
+        most("/investigations", self.investigations.as_ref().map_or(0, Vec::len), LINKS_MAX);
+        most("/signatures", self.signatures.as_ref().map_or(0, Vec::len), SIGNATURES_MAX);
+        let metadata = self.metadata.as_ref().and_then(|metadata| serde_json::to_string(metadata).ok());
+        most("/metadata", metadata.map_or(0, |text| text.len()), METADATA_BYTES_MAX);
+        errors
+    }
+
+    /// Takes a field away; whether it was there.
+    fn clear(&mut self, field: Clearable) -> bool {
+        match field {
+            Clearable::Description => self.description.take().is_some(),
+            Clearable::Tags => self.tags.take().is_some(),
+            Clearable::Metadata => self.metadata.take().is_some(),
+            Clearable::SourceUrl => self.source_url.take().is_some(),
+            Clearable::Investigations => self.investigations.take().is_some(),
+            Clearable::Technique => self.mitre_technique_id.take().is_some(),
+            Clearable::Tactic => self.mitre_tactic.take().is_some(),
+            Clearable::Confidence => self.confidence_milli.take().is_some(),
+            Clearable::Signatures => self.signatures.take().is_some(),
+        }
+    }
+
     /// With what `change` says; and the names of the fields that differ then.
     pub fn changed(&self, change: Self) -> (Self, Vec<&'static str>) {
         let (mut after, mut names) = (self.clone(), Vec::new());
@@ -161,11 +218,47 @@ impl Record {
         self.content.status != Some(Status::Closed)
     }
 
-    /// As it is with other content, from `at` on; and the names of the fields that differ then.
-    pub fn changed(&self, change: Content, at: Millis) -> (Self, Vec<&'static str>) {
-        let (content, names) = self.content.changed(change);
+    /// As it is with other content, from `at` on, and without what is taken away; and the names of the fields that differ
+    /// then.
+    pub fn changed(
+        &self,
+        change: Content,
+        clears: &[Clearable],
+        at: Millis,
+    ) -> (Self, Vec<&'static str>) {
+        let (mut content, mut names) = self.content.changed(change);
+        names.extend(clears.iter().filter(|field| content.clear(**field)).map(|field| field.name()));
         let mut after = Self { content, updated: at, version: self.version + 1, ..self.clone() };
         after.closed = if after.is_active() { None } else { self.closed.or(Some(at)) };
         (after, names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_is_named() {
+        let metadata = |bytes: usize| json!({ "k": "x".repeat(bytes) }).as_object().cloned();
+        let largest = Content {
+            tags: Some(vec!["é".repeat(TAG_CHARS_MAX); TAGS_MAX]),
+            metadata: metadata(METADATA_BYTES_MAX - r#"{"k":""}"#.len()),
+            ..Content::default()
+        };
+        assert_eq!(largest.judge(), []);
+        let tag = Content { tags: Some(vec!["x".repeat(TAG_CHARS_MAX + 1)]), ..Content::default() };
+        let tags = Content { tags: Some(vec![String::new(); TAGS_MAX + 1]), ..Content::default() };
+        let large = Content { metadata: metadata(METADATA_BYTES_MAX), ..Content::default() };
+        let signatures =
+            Content { signatures: Some(vec![String::new(); SIGNATURES_MAX + 1]), ..Content::default() };
+        for (content, pointer) in
+            [(tag, "/tags"), (tags, "/tags"), (large, "/metadata"), (signatures, "/signatures")]
+        {
+            let errors = content.judge();
+            assert_eq!(errors.first().map(|error| error.pointer.as_str()), Some(pointer));
+        }
     }
 }
