@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::{
     features::workspace::{
         model::{
-            BODY_BYTES_MAX, Classification, Clearable, Content, LINKS_MAX, METADATA_BYTES_MAX, NoteKind, Priority,
-            QUERY_WORDS_MAX, RecordKind, SIGNATURES_MAX, Severity, SourceType, Status, TAG_CHARS_MAX,
-            TAGS_MAX, tag_term, words_of,
+            BODY_BYTES_MAX, Classification, Clearable, Content, LINKS_MAX, METADATA_BYTES_MAX, NoteKind,
+            Priority, QUERY_WORDS_MAX, RecordKind, SIGNATURES_MAX, Severity, SourceType, Status,
+            TAG_CHARS_MAX, TAGS_MAX, tag_term, words_of,
         },
         queries::Narrowed,
     },

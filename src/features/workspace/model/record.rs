@@ -1,5 +1,7 @@
 //! A record: what it says, who it belongs to, and what rules see of it.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -220,12 +222,7 @@ impl Record {
 
     /// As it is with other content, from `at` on, and without what is taken away; and the names of the fields that differ
     /// then.
-    pub fn changed(
-        &self,
-        change: Content,
-        clears: &[Clearable],
-        at: Millis,
-    ) -> (Self, Vec<&'static str>) {
+    pub fn changed(&self, change: Content, clears: &[Clearable], at: Millis) -> (Self, Vec<&'static str>) {
         let (mut content, mut names) = self.content.changed(change);
         names.extend(clears.iter().filter(|field| content.clear(**field)).map(|field| field.name()));
         let mut after = Self { content, updated: at, version: self.version + 1, ..self.clone() };
