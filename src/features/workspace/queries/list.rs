@@ -178,6 +178,12 @@ impl Way {
 /// which do not pass are counted, too.
 pub(in crate::features::workspace) fn statement(kind: RecordKind, way: &Way, judgement: &str) -> String {
     let of_rows = |sought: &str| ("workspace_records t".to_owned(), format!("t.kind = ?1{sought}"), "t.id");
+    // Without a word about the index, SQLite walks all rows of the kind in the order of ids and passes over those that are not
+    // sought: a walk without a bound.
+    let along = |index: &str, column: &str| {
+        let from = format!("workspace_records t INDEXED BY workspace_records_by_{index}");
+        (from, format!("t.kind = ?1 AND {column} = ?3"), "t.id")
+    };
     let through = |table: &str, on: &str, sought: &str, id| {
         let from = format!("{table} s CROSS JOIN workspace_records t ON t.kind = ?1 AND t.id = s.{on}");
         (from, sought.to_owned(), id)
@@ -185,9 +191,9 @@ pub(in crate::features::workspace) fn statement(kind: RecordKind, way: &Way, jud
     let (from, sought, id) = match way {
         Way::Seek(Seek::All) => of_rows(""),
         Way::Seek(Seek::Id(_)) => of_rows(" AND t.id = ?3"),
-        Way::Seek(Seek::Owner(_)) => of_rows(" AND t.owner = ?3"),
-        Way::Seek(Seek::Assignee(_)) => of_rows(" AND t.assignee = ?3"),
-        Way::Seek(Seek::Field(field, _)) => of_rows(&format!(" AND {} = ?3", column(kind, *field))),
+        Way::Seek(Seek::Owner(_)) => along("owner", "t.owner"),
+        Way::Seek(Seek::Assignee(_)) => along("assignee", "t.assignee"),
+        Way::Seek(Seek::Field(field, _)) => along(field.name(), column(kind, *field)),
         Way::Seek(Seek::LetIn(_)) => {
             through("workspace_collaborators", "investigation", "s.user_id = ?3", "s.investigation")
         }
