@@ -15,8 +15,9 @@ use crate::{
     kernel::{Fault, Field, Page, RecordId, UserId, Window},
 };
 
-/// Rows that one page looks at, at most: chosen, not measured yet.
-const EXAMINED_MAX: usize = 2_000;
+/// Rows that one page looks at, at most. Of a million each costs 5.5 µs when it is found through an index (measured): the page
+/// that it lies on is fetched and decrypted for it alone.
+const EXAMINED_MAX: usize = 1_000;
 /// Behind every id.
 const BEHIND_ALL: &str = "~";
 /// Parameters of each walk: kind, id to begin below, what is sought, rows at most.
