@@ -172,7 +172,7 @@ fn narrowing(dice: &mut Dice, kind: RecordKind) -> Narrowed {
         narrowed.terms.push(dice.one(&[tag_term("apt"), "beacon".to_owned(), "nothing".to_owned()]));
     }
     if dice.roll(3) == 0 {
-        narrowed.terms.push((*dice.one(&WORDS)).to_owned());
+        narrowed.terms.push((*dice.one(WORDS)).to_owned());
     }
     narrowed
 }
