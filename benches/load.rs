@@ -13,6 +13,9 @@ use crate::http::Client;
 /// Not counted, at the start of each round.
 const WARM_UP: Duration = Duration::from_millis(150);
 
+/// Longest wait for an answer of which nothing is measured.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Where a client connects, and what it sends.
 #[derive(Clone)]
 pub struct Target {

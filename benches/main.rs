@@ -28,8 +28,8 @@ mod report;
 use self::{
     etcd::Etcd,
     figures::{
-        access, cold, crowd, failover, flood, idle, import, reads, rejoin, restart, scrub, startup, stop,
-        tokens, writes,
+        access, checks, cold, crowd, failover, flood, idle, import, lists, login, reads, rejoin, restart,
+        scrub, startup, stop, tokens, writes,
     },
     options::{Figure, Options},
     product::Product,
@@ -68,6 +68,9 @@ async fn run(options: &Options) {
     if options.wants(Figure::Scrub) {
         scrub::measure(options, &mut report).await;
     }
+    if options.wants(Figure::Lists) {
+        lists::measure(options, &mut report).await;
+    }
     if options.wants(Figure::Access) {
         access::measure(options, &mut report);
     }
@@ -91,6 +94,12 @@ async fn on_a_cluster(options: &Options, product: &Product, report: &mut Report)
     }
     if options.wants(Figure::Tokens) {
         tokens::measure(options, product, report).await;
+    }
+    if options.wants(Figure::Login) && product.nodes() == 1 {
+        login::measure(options, product, report).await;
+    }
+    if options.wants(Figure::Checks) && product.nodes() == 1 {
+        checks::measure(options, product, report).await;
     }
     if options.wants(Figure::Stop) && product.nodes() > 1 {
         stop::measure(options, product, report).await;

@@ -20,10 +20,13 @@ pub enum Figure {
     Scrub,
     Access,
     Tokens,
+    Login,
+    Checks,
+    Lists,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 15] = [
+    const ALL: [(&'static str, Self); 18] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
@@ -39,6 +42,9 @@ impl Figure {
         ("scrub", Self::Scrub),
         ("access", Self::Access),
         ("tokens", Self::Tokens),
+        ("login", Self::Login),
+        ("checks", Self::Checks),
+        ("lists", Self::Lists),
     ];
 }
 
@@ -55,8 +61,9 @@ pub struct Options {
 }
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
-                     \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin and scrub\n\
-                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, access, tokens";
+                     \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin and scrub; --count RECORDS: of lists\n\
+                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, access, tokens,\n\
+                     \x20      login, checks, lists";
 
 impl Options {
     /// Reads it, or ends the program.
@@ -107,8 +114,10 @@ impl Options {
                 | Figure::Restart
                 | Figure::Rejoin
                 | Figure::Scrub
-                | Figure::Access,
+                | Figure::Access
+                | Figure::Lists,
             ) => false,
+            Some(Figure::Login | Figure::Checks) => nodes == 1,
             Some(Figure::Failover | Figure::Crowd | Figure::Stop) => nodes > 1,
             _ => true,
         };

@@ -36,6 +36,14 @@ pub struct Organization {
     pub token: String,
 }
 
+/// Somebody in an organization: its id, and the organization with its token.
+pub struct Member {
+    pub id: String,
+    pub at: Organization,
+}
+
+const PASSWORD: &str = "staircase orbit lamp seven";
+
 impl Organization {
     /// A request's bytes in its name, below its path.
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
@@ -142,10 +150,27 @@ impl Product {
 
     /// The same in the name of somebody who is logged in.
     pub async fn organization_by(&self, platform: &str, slug: &str) -> Organization {
-        let (email, password) = (format!("admin@{slug}.test"), "staircase orbit lamp seven");
+        let (email, password) = (format!("admin@{slug}.test"), PASSWORD);
         let made = self.create(platform, slug, Some(json!({ "email": email, "password": password }))).await;
         let token = self.log_in(&email, password, slug).await;
         Organization { id: made["id"].as_str().expect("an id").to_owned(), token }
+    }
+
+    /// Somebody new in an organization.
+    pub async fn member(&self, organization: &Organization, slug: &str, name: &str, role: &str) -> Member {
+        let body = json!({ "email": format!("{name}@{slug}.test"), "password": PASSWORD, "role": role });
+        let create = organization.request("POST", "/users", &[], body.to_string().as_bytes());
+        let answer = http::once(self.addresses[0], &create, ANSWER).await.expect("an answer");
+        assert_eq!(answer.status, 201, "create a user: {}", answer.text());
+        let id = answer.json()["id"].as_str().expect("an id").to_owned();
+        let at = Organization { id: organization.id.clone(), token: String::new() };
+        self.again(&Member { id, at }, slug, name).await
+    }
+
+    /// The same somebody with a new token.
+    pub async fn again(&self, member: &Member, slug: &str, name: &str) -> Member {
+        let token = self.log_in(&format!("{name}@{slug}.test"), PASSWORD, slug).await;
+        Member { id: member.id.clone(), at: Organization { id: member.at.id.clone(), token } }
     }
 
     /// Creates an organization.

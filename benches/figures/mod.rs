@@ -1,6 +1,7 @@
 //! One file for each figure.
 
 pub mod access;
+pub mod checks;
 pub mod cold;
 pub mod crowd;
 pub mod failover;
@@ -8,7 +9,10 @@ mod filled;
 pub mod flood;
 pub mod idle;
 pub mod import;
+pub mod lists;
+pub mod login;
 pub mod reads;
+mod records;
 pub mod rejoin;
 pub mod restart;
 pub mod scrub;

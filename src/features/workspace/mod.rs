@@ -18,6 +18,8 @@ mod commands;
 pub mod http;
 pub mod model;
 mod queries;
+#[cfg(test)]
+mod tests;
 
 pub use commands::{
     AssignCase, AssignInvestigation, Assignment, Change, CreateActivity, CreateCase, CreateInvestigation,

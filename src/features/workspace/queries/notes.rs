@@ -25,9 +25,8 @@ pub(in crate::features::workspace) fn note(
     investigation: RecordId,
     id: NoteId,
 ) -> Result<Option<Note>, Fault> {
-    let sql = format!("{SELECT} WHERE n.investigation = ?1 AND n.id = ?2");
     let key = (investigation.to_string(), id.to_string());
-    tx.prepare_cached(&sql)?.query_row(key, |row| Ok(read(row))).optional()?.transpose()
+    tx.prepare_cached(&one_statement())?.query_row(key, |row| Ok(read(row))).optional()?.transpose()
 }
 
 /// How many notes an investigation has.
@@ -62,11 +61,6 @@ pub(in crate::features::workspace) fn list_notes(
         .allowances()
         .iter()
         .any(|clause| clause.resource.is_some() && clause.permissions.holds(Permission::NoteRead));
-    let sql = format!(
-        "{SELECT} WHERE n.investigation = ?1 AND n.id > ?2 AND (?3 IS NULL OR n.kind = ?3)
-            AND (n.private = 0 OR n.author IS ?5 OR ?6) AND ({}) ORDER BY n.id LIMIT ?4",
-        filter.sql
-    );
     let optional = |text: Option<String>| text.map_or(Value::Null, Value::Text);
     let mut params = vec![
         Value::Text(investigation.to_string()),
@@ -77,12 +71,30 @@ pub(in crate::features::workspace) fn list_notes(
         Value::Integer(i64::from(opens)),
     ];
     params.extend(filter.params);
-    let mut statement = tx.prepare_cached(&sql)?;
+    let mut statement = tx.prepare_cached(&list_statement(&filter.sql))?;
     let rows = statement.query_map(params_from_iter(params), |row| Ok(read(row)))?;
     let notes = rows.map(|row| row?).collect::<Result<Vec<_>, Fault>>()?;
     let Page { mut rows, next } = Page::cut(notes, window, |note| note.id.to_string());
     rows.retain(|note| judge_note(rights, note, how));
     Ok(Page { rows, next })
+}
+
+fn one_statement() -> String {
+    format!("{SELECT} WHERE n.investigation = ?1 AND n.id = ?2")
+}
+
+fn list_statement(filter: &str) -> String {
+    format!(
+        "{SELECT} WHERE n.investigation = ?1 AND n.id > ?2 AND (?3 IS NULL OR n.kind = ?3)
+            AND (n.private = 0 OR n.author IS ?5 OR ?6) AND ({filter}) ORDER BY n.id LIMIT ?4"
+    )
+}
+
+/// Every statement about notes, a list of them held to `filter`.
+#[cfg(test)]
+pub(in crate::features::workspace) fn statements(rights: &Compiled, how: &Circumstances) -> Vec<String> {
+    let filter = access::filter(rights, Permission::NoteRead, &COLUMNS, how, 7);
+    vec![list_statement(&filter.sql), one_statement(), COUNT.to_owned(), ANSWERED.to_owned()]
 }
 
 fn read(row: &Row<'_>) -> Result<Note, Fault> {

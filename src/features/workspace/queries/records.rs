@@ -66,6 +66,9 @@ pub(in crate::features::workspace) fn user_exists(tx: &Connection, user: UserId)
     Ok(identity::by_user(tx, user)?.is_some())
 }
 
+/// Every statement about single records.
+#[cfg(test)]
+pub(in crate::features::workspace) const STATEMENTS: &[&str] = &[ONE, COLLABORATORS];
 const ONE: &str = "SELECT id, owner, assignee, closed_ms, created_ms, updated_ms, version, body
     FROM workspace_records WHERE kind = ?1 AND id = ?2";
 const COLLABORATORS: &str = "SELECT user_id, level FROM workspace_collaborators

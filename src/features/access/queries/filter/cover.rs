@@ -44,6 +44,22 @@ impl List<'_> {
         bounded(clauses.flat_map(|clause| self.of_clause(clause)).collect())
     }
 
+    /// The same, held to denials as well: what everybody may read and is denied to who does not own it is found by its owner.
+    /// A row must pass all of them, so the one that leaves the fewest will do.
+    pub(super) fn cover_within<'a>(
+        &self,
+        allowed: Vec<Seek>,
+        denials: impl Iterator<Item = &'a Clause>,
+    ) -> Vec<Seek> {
+        let lasting = denials.filter(|clause| clause.expires.is_none_or(|expires| expires > self.how.at));
+        // A denial of one thing leaves all others.
+        let of_all = lasting.filter(|clause| clause.resource.is_none());
+        let left = of_all.map(|clause| {
+            clause.condition.as_ref().map_or_else(Vec::new, |condition| bounded(self.of_opposite(condition)))
+        });
+        fewest(left.chain([allowed]))
+    }
+
     fn of_clause(&self, clause: &Clause) -> Vec<Seek> {
         if clause.expires.is_some_and(|expires| expires <= self.how.at) {
             return Vec::new();
@@ -70,11 +86,8 @@ impl List<'_> {
             }
             Condition::Any(parts) => bounded(parts.iter().flat_map(|part| self.of_condition(part)).collect()),
             // A row must be in all of them: the one that finds the fewest will do.
-            Condition::All(parts) => {
-                let covers = parts.iter().map(|part| self.of_condition(part));
-                covers.min_by_key(|cover| worst(cover)).unwrap_or_else(|| vec![Seek::All])
-            }
-            Condition::Not(_) => vec![Seek::All],
+            Condition::All(parts) => fewest(parts.iter().map(|part| self.of_condition(part))),
+            Condition::Not(inner) => self.of_opposite(inner),
             other => match other.holds(self.who, &Attributes::whole(), self.how) {
                 Truth::True => vec![Seek::All],
                 // What is not known is not allowed.
@@ -83,9 +96,30 @@ impl List<'_> {
         }
     }
 
+    /// Seeks that find every row for which a condition is false. One that is not known is as good as true: it denies.
+    fn of_opposite(&self, condition: &Condition) -> Vec<Seek> {
+        match condition {
+            Condition::Not(inner) => self.of_condition(inner),
+            Condition::Any(parts) => fewest(parts.iter().map(|part| self.of_opposite(part))),
+            Condition::All(parts) => bounded(parts.iter().flat_map(|part| self.of_opposite(part)).collect()),
+            Condition::Owner | Condition::Assignee | Condition::Collaborator(_) | Condition::FieldIn(..) => {
+                vec![Seek::All]
+            }
+            other => match other.holds(self.who, &Attributes::whole(), self.how) {
+                Truth::False => vec![Seek::All],
+                Truth::True | Truth::Unknown => Vec::new(),
+            },
+        }
+    }
+
     fn has(&self, field: Field) -> bool {
         self.columns.fields.iter().any(|(known, _)| *known == field)
     }
+}
+
+/// The cover that finds the fewest, of those that each find all.
+fn fewest(covers: impl Iterator<Item = Vec<Seek>>) -> Vec<Seek> {
+    covers.min_by_key(|cover| worst(cover)).unwrap_or_else(|| vec![Seek::All])
 }
 
 /// The rank of the seek that finds the most; a cover of nothing is best.

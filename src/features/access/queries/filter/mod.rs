@@ -79,13 +79,14 @@ pub fn filter(
             let (mut allowed, mut denied) = (about(rights.allowances()), about(rights.denials()));
             let of_clauses = allowed.len();
             let precise = list.add_policies(rights, permission, &mut allowed, &mut denied);
+            let asked = |clause: &&Clause| clause.permissions.holds(permission);
             // What a policy permits may lie anywhere.
             let seeks = if allowed.len() > of_clauses {
                 vec![Seek::All]
             } else {
-                let clauses = rights.allowances().iter();
-                list.cover(clauses.filter(|clause| clause.permissions.holds(permission)))
+                list.cover(rights.allowances().iter().filter(asked))
             };
+            let seeks = list.cover_within(seeks, rights.denials().iter().filter(asked));
             (all(vec![any(allowed), not(any(denied))]), precise, seeks)
         }
         // No rule is about anybody else: it is all or nothing.
