@@ -485,3 +485,57 @@ fn a_missing_or_damaged_object_is_named_and_its_neighbours_come_back() {
     let told = said(&verify(bucket.path(), &key));
     assert!(told.matches("every moment from entry").count() >= 1, "{told}");
 }
+
+#[test]
+fn a_restore_that_was_killed_goes_on_with_what_it_fetched() {
+    let place = tempfile::tempdir().unwrap();
+    let bucket = place.path().join("bucket");
+    fs::create_dir(&bucket).unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    let orgs: Vec<_> =
+        ["a-one", "a-two", "a-three"].iter().map(|slug| world.organization(slug, "enterprise")).collect();
+    let key = begin(&platform, "one", &bucket).unwrap();
+    let index = orgs.iter().map(count).max().unwrap();
+    await_images(&platform, "one", index);
+    await_archived(&platform, "one", index);
+    drop(world);
+    // One image does not arrive: its place is a pipe that nobody writes to.
+    let stuck = walk(&bucket).into_iter().find(|path| {
+        let path = path.to_str().unwrap();
+        path.contains(&orgs[1].id) && path.ends_with(".ltx")
+    });
+    let (stuck, aside) = (stuck.unwrap(), place.path().join("aside"));
+    fs::rename(&stuck, &aside).unwrap();
+    assert!(Command::new("mkfifo").arg(&stuck).status().unwrap().success());
+    let (data, file) = (place.path().join("data"), place.path().join("key"));
+    fs::write(&file, &key).unwrap();
+    let begun = || {
+        let mut command = Command::new(BINARY);
+        command.args(["restore", "cluster", "--from"]).arg(&bucket).arg("--recovery-key-file").arg(&file);
+        command.arg("--data-dir").arg(&data);
+        command
+    };
+    let mut child = begun().spawn().unwrap();
+    let whole = |folder: &str| {
+        let found = fs::read_dir(data.join("store/restoring").join(folder)).into_iter().flatten();
+        found.filter(|item| item.as_ref().unwrap().path().extension().is_some_and(|end| end == "db")).count()
+    };
+    await_condition("the others to be fetched", SOON, || whole("") + whole("tenants") == 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Nothing serves what is not whole.
+    let refused = Command::new(BINARY).args(["serve", "--data-dir"]).arg(&data).output().unwrap();
+    assert!(said(&refused).contains("a restore into this folder was cut short"), "{}", said(&refused));
+    fs::remove_file(&stuck).unwrap();
+    fs::rename(&aside, &stuck).unwrap();
+    let done = begun().output().unwrap();
+    assert!(done.status.success() && said(&done).contains("in 1 objects"), "{}", said(&done));
+    let world = World::one_node_over(|folder| {
+        fs::remove_dir(folder).unwrap();
+        fs::rename(&data, folder).unwrap();
+    });
+    for org in &orgs {
+        assert_eq!(used(&world.anonymous().with_token(org.admin.token()), org), 1);
+    }
+}

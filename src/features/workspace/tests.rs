@@ -91,6 +91,7 @@ impl World {
             salt: "00".repeat(32),
             origin: Origin::default(),
             body: to_raw_value(command).unwrap(),
+            proved_at: None,
         };
         let plain = serde_json::to_vec(&envelope).unwrap();
         let body = self.store.seal_entry(ORG, None, &plain).unwrap().unwrap();

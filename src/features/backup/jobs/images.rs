@@ -19,7 +19,7 @@ use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use tokio::{
     task::spawn_blocking,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{
@@ -49,6 +49,9 @@ const WHOLE_BYTES_MAX: u64 = 8 << 20;
 const PUT_AT_ONCE: usize = 8;
 /// What a whole image is to litestream.
 const SNAPSHOT_LEVEL: u8 = 9;
+/// Larger catalogues, those of more than some sixty files, are put once a minute.
+const CATALOGUE_BYTES_FREE: usize = 16 << 10;
+const CATALOGUE_REST: Duration = Duration::from_mins(1);
 /// Epochs tried before giving up: each was taken by another uploader meanwhile.
 const EPOCHS_TRIED_MAX: u32 = 100;
 
@@ -64,6 +67,8 @@ pub(super) struct Images {
     keys: Option<Keys>,
     /// What the last catalogue said.
     told: Option<Catalogue>,
+    /// Until when no further one is put.
+    rest: Option<Instant>,
 }
 
 /// What says that the vault may have to change: the keys of the images, and those of the cluster.
@@ -89,7 +94,7 @@ struct EpochText {
 impl Images {
     pub(super) fn new(line: Line) -> Self {
         let (chains, entries) = (BTreeMap::new(), BTreeMap::new());
-        Self { line, epoch: None, chains, entries, vault: None, keys: None, told: None }
+        Self { line, epoch: None, chains, entries, vault: None, keys: None, told: None, rest: None }
     }
 
     /// For ever: what fails is tried again with what is remembered.
@@ -229,7 +234,7 @@ impl Images {
 
     async fn put_catalogue(&mut self, epoch: u32, cut: u64) -> Result<(), String> {
         let same = self.told.as_ref().is_some_and(|told| told.files == self.entries);
-        if !same {
+        if !same && self.may_tell() {
             let high = self.entries.values().map(|image| image.mark).max().unwrap_or(0);
             let newest = self.entries.values().map(|image| image.at).max().unwrap_or(Millis(0));
             let (lineage, files) = (self.line.lineage.id, self.entries.clone());
@@ -238,20 +243,26 @@ impl Images {
             let keyring = self.line.cluster.store().keyring();
             let text = catalogue.encode(keyring).map_err(|fault| fault.to_string())?;
             let key = self.line.names.catalogue(cut, epoch);
-            self.line.count(text.len() as u64);
+            let bytes = text.len();
+            self.line.count(bytes as u64);
             objects::put_once(&self.line.bucket, &key, text.into(), None).await?;
             if self.told.is_none() {
                 self.line.lineage.lead(&self.line.bucket).await?;
             }
             self.told = Some(catalogue);
-        }
-        self.line.works(Part::Images, |progress| {
-            if !same {
+            self.rest = (bytes > CATALOGUE_BYTES_FREE).then(|| Instant::now() + CATALOGUE_REST);
+            self.line.works(Part::Images, |progress| {
                 progress.cut = cut;
                 progress.cut_at = Some(now());
-            }
-        });
+            });
+        }
+        self.line.works(Part::Images, |_| {});
         Ok(())
+    }
+
+    /// The catalogue of very many files is put less often: from one to the next the archive leads.
+    fn may_tell(&self) -> bool {
+        self.rest.is_none_or(|until| until <= Instant::now())
     }
 }
 
