@@ -209,18 +209,16 @@ fn read_policy(fields: &mut Fields, before: Policy) -> Policy {
 
 async fn set_policy(cx: Cx) -> Result<Reply, Problem> {
     let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
+    let mut fields = cx.fields()?;
+    read_policy(&mut fields, Policy::default());
+    fields.finish()?;
     let state = cx.cluster.read(&View::Strong, system, queries::state).await?.flatten();
     let before = state.ok_or_else(|| {
-        Problem::new(
-            409,
-            "wrong_state",
-            "There is no backup",
-            "make a target first: PUT /cluster/backup/targets/NAME",
-        )
+        let detail = "make a target first: PUT /cluster/backup/targets/NAME";
+        Problem::new(409, "wrong_state", "There is no backup", detail)
     })?;
-    let mut fields = cx.fields()?;
-    let policy = read_policy(&mut fields, before.policy);
-    fields.finish()?;
+    // Once more, over what is in force: what the request does not name stays.
+    let policy = read_policy(&mut cx.fields()?, before.policy);
     let answer = cx.cluster.propose(&cx.ticket, system, &SetBackupPolicy { policy }).await?;
     Ok(Reply::ok(json!(policy)).after(&answer))
 }

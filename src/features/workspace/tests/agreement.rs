@@ -94,8 +94,8 @@ fn disturb(world: &mut World, dice: &mut Dice, ids: &mut [Vec<RecordId>; 3]) {
     let (kind, place) = (KINDS[number], dice.roll(RECORDS));
     let id = ids[number][place];
     let assignee = (dice.roll(3) > 0).then(|| user(dice.roll(USERS)));
-    let to = Assignment { id, assignee, if_version: None, clears: Vec::new() };
-    let change = Change { id, content: content(dice, kind), if_version: None };
+    let to = Assignment { id, assignee, if_version: None };
+    let change = Change { id, content: content(dice, kind), if_version: None, clears: Vec::new() };
     match (kind, dice.roll(4)) {
         (RecordKind::Investigation, 0) => drop(world.by(0, &AssignInvestigation(to)).unwrap()),
         (RecordKind::Investigation, 1) => drop(world.by(0, &UpdateInvestigation(change)).unwrap()),
