@@ -118,9 +118,9 @@ pub(super) fn keys(cx: &Cx, file: OrgId, name: &str, user: Option<UserId>) -> Ke
 /// What showing a passkey of `user`, if it names one, is counted for.
 pub(super) fn passkey_keys(cx: &Cx, file: OrgId, user: Option<UserId>) -> Keys {
     let counter = Counter::new(cx, file);
-    let named = user.map(|user| user.to_string()).unwrap_or_default();
-    let Name { pair, account } = counter.name("holder", &named);
-    let names = vec![counter.name("passkey", &named)];
+    let holder = user.map(|user| user.to_string()).unwrap_or_default();
+    let Name { pair, account } = counter.name("holder", &holder);
+    let names = vec![counter.name("passkey", &holder)];
     Keys { pair, source: counter.key("source", ["", ""]), account, names }
 }
 

@@ -169,7 +169,7 @@ impl Images {
 
     /// Puts what changed of every file that changed, some side by side. What was put stays known when others fail.
     async fn put_images(&mut self, epoch: u32, marks: &BTreeMap<FileId, u64>) -> Result<(), String> {
-        let mut putting: Vec<Later<'_, (FileId, Result<Option<Put>, String>)>> = Vec::new();
+        let mut putting: Vec<Later<'_, Attempt>> = Vec::new();
         for (file, mark) in marks {
             let image = self.entries.get(file);
             if image.is_some_and(|image| image.mark == *mark) {
@@ -272,6 +272,9 @@ struct Put {
     chain: Option<Chain>,
 }
 
+/// What became of a file: nothing when it is gone or must not be read here.
+type Attempt = (FileId, Result<Option<Put>, String>);
+
 /// Puts what changed of a file, or all of it; nothing when it does not exist or must not be read here.
 async fn put_image(
     line: &Line,
@@ -298,7 +301,9 @@ async fn put_image(
         objects::put_once(bucket, &key, text.into(), Some(at)).await?;
     }
     let put = compact(bucket, &place, &mut chain.loose, &to).await?;
-    put.into_iter().for_each(|bytes| line.count(bytes));
+    for bytes in put {
+        line.count(bytes);
+    }
     let _ = fs::remove_file(&to);
     Ok(Some(Put { image, chain: Some(chain) }))
 }

@@ -45,6 +45,9 @@ enum Read {
     Image((FileId, u32), LtxName),
 }
 
+/// An object's name and size, and what it is.
+type Looked = (String, u64, Result<Read, String>);
+
 impl Source<'_> {
     /// Reads every object; `scratch` is a folder for images, `far` is told how many of how many are read.
     pub async fn verify(&self, scratch: &Path, far: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified, String> {
@@ -52,7 +55,7 @@ impl Source<'_> {
         let segments = objects::list(self.bucket, &self.names.segments(), None).await?;
         let images = objects::list(self.bucket, &self.names.files(), None).await?;
         let count = (segments.len() + images.len()) as u64;
-        let mut reading: Vec<Later<'_, (String, u64, Result<Read, String>)>> = Vec::new();
+        let mut reading: Vec<Later<'_, Looked>> = Vec::new();
         for object in segments {
             reading.push(Box::pin(async move {
                 let read = self.read_segment(&object.key).await;
@@ -75,7 +78,8 @@ impl Source<'_> {
                 Ok(Read::Segment(range)) => covered.push(range),
                 Ok(Read::Image(chain, name)) => verified.chains.entry(chain).or_default().push(name),
                 Err(why) => {
-                    verified.wrong.push(if why.contains(&key) { why } else { format!("{key}: {why}") })
+                    let named = if why.contains(&key) { why } else { format!("{key}: {why}") };
+                    verified.wrong.push(named);
                 }
             }
             far(verified.objects, count);
