@@ -112,3 +112,70 @@ fn unneeded(
     let old = |name: &LtxName| name.max < begin || (name.max == begin && name.level < SNAPSHOT_LEVEL);
     objects.into_iter().filter(|(name, _)| old(name)).map(|(_, key)| key).collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        features::backup::{formats::Image, ltx::plan},
+        kernel::OrgId,
+        store::Sum,
+    };
+
+    fn catalogue(cut: u64, files: &[(u128, u32, u64)]) -> Catalogue {
+        let image = |(file, epoch, mark): &(u128, u32, u64)| {
+            let image = Image {
+                epoch: *epoch,
+                mark: *mark,
+                at: Millis(0),
+                sum: Sum::default(),
+                key: 1,
+                pages: 1,
+                page_bytes: 512,
+            };
+            (OrgId(Uuid::from_u128(*file)), image)
+        };
+        let files = files.iter().map(image).collect();
+        Catalogue { lineage: Uuid::nil(), epoch: 9, cut, high: cut, newest: Millis(0), files }
+    }
+
+    fn objects(names: &[(u8, u64, u64)]) -> Vec<(LtxName, String)> {
+        let object = |(level, min, max): &(u8, u64, u64)| {
+            (LtxName { level: *level, min: *min, max: *max }, format!("{level} {min} {max}"))
+        };
+        names.iter().map(object).collect()
+    }
+
+    #[test]
+    fn what_goes_is_what_no_moment_that_is_kept_needs() {
+        let (base, newest) =
+            (catalogue(50, &[(1, 2, 50), (2, 1, 8)]), catalogue(99, &[(1, 3, 90), (3, 3, 80)]));
+        let gone = |file, epoch, names: &[(u8, u64, u64)]| {
+            unneeded(&base, &newest, OrgId(Uuid::from_u128(file)), epoch, objects(names))
+        };
+        let chain = [
+            (9, 1, 10),
+            (0, 11, 20),
+            (0, 21, 40),
+            (9, 1, 40),
+            (0, 41, 45),
+            (1, 41, 50),
+            (0, 46, 50),
+            (0, 51, 60),
+        ];
+        assert_eq!(gone(1, 2, &chain), ["9 1 10", "0 11 20", "0 21 40"]);
+        let kept: Vec<LtxName> = objects(&chain[3..]).into_iter().map(|(name, _)| name).collect();
+        assert!([50, 60].iter().all(|mark| plan(&kept, Some(*mark)).is_ok()));
+        // A chain of an earlier uploader, and one of a later.
+        assert_eq!(gone(1, 1, &[(9, 1, 30)]), ["9 1 30"]);
+        assert!(gone(1, 3, &[(9, 1, 90)]).is_empty());
+        // Destroyed after the moment, before it, and created after it.
+        assert!(gone(2, 1, &[(9, 1, 8)]).is_empty());
+        assert_eq!(gone(4, 1, &[(9, 1, 8)]), ["9 1 8"]);
+        assert!(gone(3, 3, &[(9, 1, 80)]).is_empty());
+        assert!(gone(5, 1, &[(9, 1, 70)]).is_empty(), "not known to be destroyed before the moment");
+    }
+}
