@@ -123,6 +123,47 @@ pub fn canonical(data: &[u8]) {
     assert_eq!(fast.ok(), slow.ok());
 }
 
+/// What lies in a bucket, beside images: a segment and a catalogue whose codes are right, a vault, keys of objects, a
+/// recovery key, and a file in which a backup is carried.
+pub fn backup_objects(data: &[u8]) {
+    use backup::{
+        formats::{Catalogue, RecoveryKey, Vault, decode_segment, encode_segment},
+        model::Names,
+        restore::import,
+    };
+    static KEYRING: LazyLock<Keyring> = LazyLock::new(|| Keyring::from_raw(vec![1; 32]).unwrap());
+    let lineage = uuid::Uuid::nil();
+    let signed = [data, KEYRING.mac("backup-segment", &[data]).as_slice()].concat();
+    // The name says what the segment must say.
+    let index = |at: usize| data.get(at..at + 8).map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
+    if let Ok(stretch) = decode_segment(&KEYRING, lineage, (index(28), index(36)), &signed.clone().into()) {
+        assert_eq!(encode_segment(&KEYRING, lineage, &stretch).unwrap(), signed);
+    }
+    let mac = crate::kernel::to_hex(&KEYRING.mac("backup-catalogue", &[data]));
+    let text = format!("{{\"catalogue\":{},\"mac\":\"{mac}\"}}", String::from_utf8_lossy(data));
+    let _ = Catalogue::decode(&KEYRING, lineage, 66, text.as_bytes());
+    if let Ok(vault) = serde_json::from_slice::<Vault>(data) {
+        let _ = vault.open(&RecoveryKey::from_raw(&[2; 32]).unwrap()).is_none();
+    }
+    let key = String::from_utf8_lossy(data);
+    let names = Names(lineage);
+    if let Some((first, last)) = names.parse_segment(&key) {
+        assert_eq!(names.segment(first, last), key);
+    }
+    let _ = (names.parse_catalogue(&key), names.parse_epoch(&key), names.parse_chain(&key));
+    if let Ok(recovery) = key.parse::<RecoveryKey>() {
+        assert!(recovery.text().parse::<RecoveryKey>().is_ok());
+    }
+    let place = std::env::temp_dir().join(format!("threatflow-fuzz-{}", std::process::id()));
+    let (file, to) = (place.join("carried.tar"), place.join("to"));
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(&file, data).unwrap();
+    let _ = import(&file, &to);
+    let left = std::fs::read_dir(&place).unwrap().map(|item| item.unwrap().file_name());
+    assert!(left.into_iter().all(|name| name == "carried.tar" || name == "to"), "it wrote beside its folder");
+    std::fs::remove_dir_all(&place).unwrap();
+}
+
 /// An LTX file from a bucket: what is taken is, written again, the same pages. And its name.
 pub fn ltx(data: &[u8]) {
     use backup::ltx::{Decoder, Encoder, Layout, Limits, LtxName};
@@ -166,6 +207,7 @@ fn every_seed_is_taken() {
         ("canonical", canonical),
         ("access", access),
         ("tokens", tokens),
+        ("backup_objects", backup_objects),
         ("ltx", ltx),
     ]);
 }
