@@ -15,6 +15,7 @@ use super::{
     access::{Access, say, show},
     admin::Admin,
     place::{Place, Server, credentials},
+    unseal,
 };
 use crate::{
     features::backup::{
@@ -80,6 +81,13 @@ enum Subcommands {
         #[command(flatten)]
         place: Place,
     },
+    /// Write a file that litestream restored as plain SQLite, with the keys of the vault
+    #[command(
+        after_help = "Example: litestream restore -o sealed.db 's3://backups/threatflow/LINEAGE/files/0199.../00000001'\n\
+                            then: threatflow backup open sealed.db --organization 0199... --from s3://backups/threatflow \
+                            --recovery-key-file ./recovery-key --to acme.db"
+    )]
+    Open(unseal::OpenArgs),
     /// Write the newest moment of a backup into one file, to be carried where no network leads
     #[command(
         after_help = "Example: threatflow backup export carried.tar --from /mnt/backup --recovery-key-file ./recovery-key"
@@ -125,6 +133,7 @@ pub(super) async fn run(args: BackupArgs) -> Result<(), Failure> {
         Subcommands::Status { access, json } => status(&access.admin().await?, json).await,
         Subcommands::Drill { access } => drill(&access.admin().await?).await,
         Subcommands::Verify { place } => verify(&place).await,
+        Subcommands::Open(args) => unseal::run(args).await,
         Subcommands::Export { file, place } => export(&place, file).await,
         Subcommands::Import { file, to } => import(file, to).await,
     }

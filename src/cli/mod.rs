@@ -20,6 +20,7 @@ mod restore;
 mod rotate;
 mod serve;
 mod status;
+mod unseal;
 mod verify;
 
 use std::process::ExitCode;

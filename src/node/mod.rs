@@ -27,6 +27,7 @@ mod recovery;
 mod restore;
 mod server;
 mod signals;
+mod unseal;
 mod vault;
 
 pub use config::NodeConfig;
@@ -38,4 +39,5 @@ pub use life::{Parent, run};
 pub use recovery::recovery_statement;
 pub use restore::{Restore, Restored};
 pub use signals::Wishes;
+pub use unseal::open_sealed;
 pub use vault::Seal;

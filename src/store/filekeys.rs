@@ -253,7 +253,8 @@ pub fn key_text(lines: &str, on_disk: u32, upto: u64) -> Option<String> {
     })
 }
 
-fn parse_line(line: &str) -> Option<(u32, u64, &str)> {
+/// Number of a key, index of the entry that brought it, and the key, wrapped.
+pub(super) fn parse_line(line: &str) -> Option<(u32, u64, &str)> {
     let mut words = line.strip_prefix("key ")?.split(' ');
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?))
 }

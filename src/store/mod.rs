@@ -42,6 +42,7 @@ mod snapshot;
 mod standings;
 mod stop;
 mod sum;
+mod unseal;
 mod writer;
 
 pub use capture::{Captured, Pages};
@@ -61,4 +62,5 @@ pub use snapshot::{Mark, lay};
 pub use standings::Standing;
 pub use stop::Stop;
 pub use sum::Sum;
+pub use unseal::unseal_copy;
 pub use writer::{FileState, Writer, Writers};

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeSet,
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     str::FromStr,
     sync::PoisonError,
@@ -94,6 +95,9 @@ impl Store {
         let staged = to.with_extension("sealed");
         let mark = self.export(file, &staged)?;
         mark.ok_or_else(|| Fault::found(format!("there is no file {file}")))?;
+        // While it is still sealed: in the clear it is for nobody else.
+        fs::set_permissions(&staged, fs::Permissions::from_mode(0o600))
+            .map_err(|error| Fault::new(format!("protect {}", staged.display()), error))?;
         sqlite::unseal(&staged, self.keys(file)?.raw()?)
             .map_err(|error| Fault::new(format!("take the encryption off {}", staged.display()), error))?;
         fs::rename(&staged, to).map_err(|error| Fault::new(format!("write {}", to.display()), error))

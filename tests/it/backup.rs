@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
     time::Duration,
@@ -200,6 +201,7 @@ fn one_organization_is_written_as_a_plain_file() {
     let more = ["--to", to.to_str().unwrap()];
     let written = restore(&["organization", &org.id], bucket.path(), &key, &more);
     assert!(written.status.success(), "{}", said(&written));
+    assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600, "in the clear, for its owner");
     let file = rusqlite::Connection::open(&to).unwrap();
     let whole: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(whole, "ok");
@@ -207,6 +209,51 @@ fn one_organization_is_written_as_a_plain_file() {
     assert!(events > 0);
     let told = said(&restore(&["organization", &org.id], bucket.path(), &key, &more));
     assert!(told.contains("never writes over data"), "{told}");
+}
+
+#[test]
+fn a_sealed_file_that_another_program_restored_is_written_in_the_clear_for_who_has_its_key() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    let org = world.organization("acme", "enterprise");
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    // An image is what lay on disk then.
+    await_images(&platform, "one", count(&org));
+    drop(platform);
+    let stores: Vec<_> = walk(world.folder.path());
+    let sealed = stores.iter().find(|path| path.ends_with(format!("tenants/{}.db", org.id))).unwrap();
+    let copy = bucket.path().join("sealed.db");
+    fs::copy(sealed, &copy).unwrap();
+    let open = |sealed: &Path, id: &str, to: &Path| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), &key).unwrap();
+        let mut command = Command::new(BINARY);
+        command
+            .args(["backup", "open"])
+            .arg(sealed)
+            .args(["--organization", id, "--from"])
+            .arg(bucket.path());
+        command.arg("--recovery-key-file").arg(file.path()).arg("--to").arg(to).output().unwrap()
+    };
+    let to = bucket.path().join("acme.db");
+    let opened = open(&copy, &org.id, &to);
+    assert!(opened.status.success(), "{}", said(&opened));
+    assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600, "in the clear, for its owner");
+    let file = rusqlite::Connection::open(&to).unwrap();
+    let whole: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(whole, "ok");
+    let other = bucket.path().join("other.db");
+    for (told, wanted) in [
+        (said(&open(&copy, &org.id, &to)), "is there already"),
+        (said(&open(&copy, "00000000-0000-0000-0000-000000000000", &other)), "no key of"),
+        (said(&open(&copy, "01990000-0000-7000-8000-000000000000", &other)), "it was erased"),
+        (said(&open(&to, &org.id, &other)), "no key of"),
+        (said(&open(&other, &org.id, &other)), "cannot be copied"),
+    ] {
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+    assert!(!other.exists() && !other.with_extension("opening").exists());
 }
 
 #[test]

@@ -7,7 +7,8 @@ ours: openapi-spec-validator reads the API descriptions, stix2-validator the exp
 recompute the audit chain from the events as they are served, prometheus_client reads the metrics, PyJWT verifies an access
 token with the keys as they are published and forges others; pyotp, fido2 and Chromium log in (`factors.py`);
 the vectors of AuthZEN's interoperability events and cedarpy judge decisions (`authzen.py`); nginx asks before it passes a request on
-(`forward.py`). Ends with 1 and a line on each thing that is wrong.
+(`forward.py`); backups are restored by stock litestream from servers of others, after a disaster (`backup.py`, by itself, since
+its packages do not go together with these). Ends with 1 and a line on each thing that is wrong.
 """
 
 import hashlib
@@ -32,7 +33,9 @@ from authzen import judge_authzen
 from factors import judge_factors
 from forward import judge_forward
 
-EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples" / "bundle.json"
+HERE = pathlib.Path(__file__).parent
+TARGET = HERE.parent.parent / "target"
+EXAMPLE = HERE.parent.parent / "examples" / "bundle.json"
 PASSWORD = "correct horse battery staple"
 
 
@@ -200,6 +203,14 @@ def judge_tokens(node, token):
             yield f"tokens: one that is {what} was answered {status}"
 
 
+def judge_backup(binary):
+    """A program of its own, which says on stderr what is wrong."""
+    litestreams = sorted(TARGET.glob("litestream-*/bin/litestream"))
+    done = subprocess.run([TARGET / "servers/bin/python", HERE / "backup.py", binary, *litestreams])
+    if done.returncode != 0 or len(litestreams) != 2:
+        yield f"backup.py ended with {done.returncode}, with {len(litestreams)} versions of litestream"
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         node = Node(sys.argv[1], folder)
@@ -213,6 +224,7 @@ def main():
             wrong += judge_forward(node, token, free_port)
         finally:
             node.stop()
+    wrong += judge_backup(sys.argv[1])
     for line in wrong:
         print(f"judge: {line}", file=sys.stderr)
     print(f"judges: {len(wrong)} complaints")

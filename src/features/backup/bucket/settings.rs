@@ -114,6 +114,9 @@ pub struct Credentials {
     pub customer_key: Option<Secret<String>>,
 }
 
+/// How long one step of a trial may take.
+const TRIAL_SECONDS_MAX: u64 = 10;
+
 fn default_region() -> String {
     "us-east-1".to_owned()
 }
@@ -152,6 +155,19 @@ impl Settings {
             Self::S3(s3) => &s3.pace,
             Self::Folder(folder) => &folder.pace,
         }
+    }
+
+    /// The same for somebody who waits for the answer: one that does not answer is not tried for minutes.
+    #[must_use]
+    pub fn hurried(&self) -> Self {
+        let mut hurried = self.clone();
+        let pace = match &mut hurried {
+            Self::S3(s3) => &mut s3.pace,
+            Self::Folder(folder) => &mut folder.pace,
+        };
+        pace.give_up_seconds = pace.give_up_seconds.min(TRIAL_SECONDS_MAX);
+        pace.request_seconds = pace.request_seconds.min(TRIAL_SECONDS_MAX);
+        hurried
     }
 
     /// How it is called where people read it: no secret is in it.

@@ -156,7 +156,7 @@ async fn try_out(cx: &Cx, settings: &Settings, given: Option<&Secret<String>>) -
     if let Err(errors) = settings.validate(credentials.as_ref()) {
         return Err(Problem::invalid(&errors));
     }
-    let bucket = Bucket::open(settings, credentials.as_ref());
+    let bucket = Bucket::open(&settings.hurried(), credentials.as_ref());
     let tried = match bucket {
         Ok(bucket) => bucket.probe().await,
         Err(failed) => Err(failed),

@@ -148,7 +148,7 @@ impl Backup {
             let Some(now) = self.uploaders.get(&target.name).map(Uploader::progress) else { continue };
             if now.failing == target.progress.failing
                 && !anyway
-                && !(rested && self.is_news(&target.progress, &now))
+                && !(rested && is_news(&self.own, &target.progress, &now))
             {
                 continue;
             }
@@ -163,12 +163,27 @@ impl Backup {
         }
         Ok(())
     }
+}
 
-    /// Whether anything but our own words was archived, or an image put.
-    fn is_news(&self, before: &Progress, now: &Progress) -> bool {
-        let more = now.archived.saturating_sub(before.archived);
-        let own =
-            self.own.range(before.archived.saturating_add(1)..=now.archived.max(before.archived)).count();
-        more > own as u64 || now.cut_at > before.cut_at && before.cut_at.is_none()
+/// Whether anything but our own words was archived, or an image put.
+fn is_news(own: &BTreeSet<u64>, before: &Progress, now: &Progress) -> bool {
+    let since = |index: u64| index > before.archived && index <= now.archived;
+    let more = now.archived.saturating_sub(before.archived);
+    let own = own.iter().filter(|index| since(**index)).count();
+    more > own as u64 || now.cut_at > before.cut_at && before.cut_at.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_still_is_no_news_and_neither_are_our_own_words() {
+        let own = BTreeSet::from([5, 8]);
+        let at = |archived| Progress { archived, ..Progress::default() };
+        for (before, now, news) in [(4, 5, false), (5, 7, true), (7, 8, false), (8, 8, false), (9, 3, false)]
+        {
+            assert_eq!(is_news(&own, &at(before), &at(now)), news, "{before} {now}");
+        }
     }
 }
