@@ -135,7 +135,8 @@ pub fn backup_objects(data: &[u8]) {
     let lineage = uuid::Uuid::nil();
     let signed = [data, KEYRING.mac("backup-segment", &[data]).as_slice()].concat();
     // The name says what the segment must say.
-    let index = |at: usize| data.get(at..at + 8).map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
+    let index =
+        |at: usize| data.get(at..at + 8).map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
     if let Ok(stretch) = decode_segment(&KEYRING, lineage, (index(28), index(36)), &signed.clone().into()) {
         assert_eq!(encode_segment(&KEYRING, lineage, &stretch).unwrap(), signed);
     }

@@ -55,7 +55,9 @@ pub async fn open_sealed(
 
 /// A copy that nobody else may read: it will be in the clear.
 fn write(from: &Path, to: &Path) -> io::Result<File> {
+    // The source first: when it is not there nothing is left behind.
+    let mut source = File::open(from)?;
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-    io::copy(&mut File::open(from)?, &mut out)?;
+    io::copy(&mut source, &mut out).inspect_err(|_| drop(fs::remove_file(to)))?;
     Ok(out)
 }
