@@ -221,4 +221,6 @@ pub struct Config {
     pub checkpoint_every: Duration,
     /// Entries kept below the checkpoint so that a short absence needs no snapshot.
     pub keep_entries: u64,
+    /// Nothing is cut from the log before [`Replica::hold`](crate::Replica::hold) has said what somebody still needs.
+    pub held_at_start: bool,
 }

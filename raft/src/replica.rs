@@ -170,6 +170,7 @@ impl Replica {
         log: LogStore,
         application: Arc<dyn Application>,
     ) -> Result<Self, Fault> {
+        let held = AtomicU64::new(if config.held_at_start { 0 } else { u64::MAX });
         let receiver = Receiver::new(Arc::clone(&host), &config.folder)?;
         let shipper = Shipper::new(Arc::clone(&host), &config.folder)?;
         let (purged, last) = log.ends();
@@ -196,7 +197,7 @@ impl Replica {
             changes: tokio::sync::Mutex::new(()),
             order: Mutex::new(()),
             stopping: watch::Sender::new(false),
-            held: AtomicU64::new(u64::MAX),
+            held,
         });
         tokio::spawn(watch_engine(Arc::clone(&core)));
         tokio::spawn(keep_house(Arc::clone(&core)));

@@ -254,6 +254,7 @@ pub(super) fn replica_config(config: &NodeConfig, folder: &DataFolder, api_url: 
         proposal_bytes_max: 8 << 20,
         checkpoint_every: config.checkpoint,
         keep_entries: config.log_keep_entries,
+        held_at_start: true,
     }
 }
 

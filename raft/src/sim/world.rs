@@ -162,6 +162,7 @@ impl World {
             proposal_bytes_max: 1 << 16,
             checkpoint_every: ms(200 + self.seed % 5 * 100),
             keep_entries: self.seed % 3 * 10,
+            held_at_start: false,
         }
     }
 

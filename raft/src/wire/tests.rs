@@ -80,6 +80,7 @@ async fn lone_replica(folder: &Path) -> (Replica, String) {
         proposal_bytes_max: 1 << 10,
         checkpoint_every: Duration::from_hours(1),
         keep_entries: 10,
+        held_at_start: false,
     };
     let replica = Replica::bootstrap(config, Arc::new(Nothing), Arc::new(Nothing)).await.unwrap();
     (replica, address)

@@ -58,6 +58,18 @@ fn what_is_held_stays_in_the_log_and_what_is_not_is_told_to_be_gone() {
 }
 
 #[test]
+fn a_node_that_starts_cuts_nothing_before_it_is_told_what_is_needed() {
+    let cluster = Cluster::of(1, |config| config.held_at_start = true);
+    put(&cluster, 60);
+    let replica = &cluster.nodes[&1].replica;
+    let cut = cluster.wait(replica.purge(40, std::time::Duration::from_millis(500)));
+    assert_eq!(cut, Err(Unavailable::OutcomeUnknown));
+    assert!(read(&cluster, 1, 1).is_some());
+    replica.hold(None);
+    cluster.until("it is cut", |c| c.nodes[&1].replica.status().purged_index > 40);
+}
+
+#[test]
 fn a_cluster_is_made_anew_from_files_and_goes_on_where_they_end() {
     let mut cluster = Cluster::of(1, plain);
     put(&cluster, 30);

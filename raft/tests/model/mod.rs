@@ -259,6 +259,7 @@ impl Cluster {
             proposal_bytes_max: 1 << 20,
             checkpoint_every: Duration::from_secs(3600),
             keep_entries: 10,
+            held_at_start: false,
         };
         (self.tune)(&mut config);
         config
