@@ -35,14 +35,15 @@ pub async fn open_sealed(
         Failure::new(what, "check --organization and --lineage")
     })?;
     let half = to.with_extension("opening");
-    let written = write(sealed, &half).map_err(|error| {
+    write(sealed, &half).map_err(|error| {
         let what = format!("{} cannot be copied to {}: {error}", sealed.display(), half.display());
         Failure::new(what, "check both places, and that there is room for two copies")
     })?;
     let made = unseal_copy(&opened.keyring, file, lines, &half);
     if let Ok(true) = made {
-        drop(written);
-        let placed = fs::hard_link(&half, to).and_then(|()| fs::remove_file(&half));
+        // Not over a file that came meanwhile.
+        let placed = fs::hard_link(&half, to);
+        let placed = fs::remove_file(&half).and(placed);
         return placed.map(|()| opened.lineage).map_err(|error| {
             Failure::new(format!("{} cannot be written: {error}", to.display()), "check --to")
         });
@@ -54,10 +55,10 @@ pub async fn open_sealed(
 }
 
 /// A copy that nobody else may read: it will be in the clear.
-fn write(from: &Path, to: &Path) -> io::Result<File> {
-    // The source first: when it is not there nothing is left behind.
-    let mut source = File::open(from)?;
+fn write(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = File::open(from)?;
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-    io::copy(&mut source, &mut out).inspect_err(|_| drop(fs::remove_file(to)))?;
-    Ok(out)
+    io::copy(&mut from, &mut out).map(drop).inspect_err(|_| {
+        let _ = fs::remove_file(to);
+    })
 }

@@ -220,7 +220,7 @@ def restore_cluster(judge, target, node, *more):
     found = re.search(r"restored (\d+) files up to entry (\d+) ", said)
     if code != 0 or not found:
         raise Unjudgeable(f"the cluster is not restored from {target.name}: {said}")
-    judge.say(said.splitlines()[-3] if len(said.splitlines()) > 2 else said)
+    judge.say(f"{target.name}: {next(line for line in said.splitlines() if line.startswith('restored '))}")
     return int(found[2])
 
 

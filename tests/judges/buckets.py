@@ -114,7 +114,9 @@ class SeaweedFS(Server):
         master, volume, filer = self.ports
         command = [PROGRAMS / "weed", "server", f"-dir={self.root}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         command += [f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}"]
-        command += ["-s3", f"-s3.port={self.port}", f"-s3.config={self.root / 's3.json'}", "-master.telemetry=false"]
+        command += ["-s3", f"-s3.port={self.port}", f"-s3.config={self.root / 's3.json'}", "-master.telemetry=false", "-master.electionTimeout=1s"]
+        # What else it serves, on ports that others use too.
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
         return [*command, "-master.volumeSizeLimitMB=64", "-volume.max=50"]
 
 
@@ -168,5 +170,7 @@ def newest_index(target, lineage):
 
 def environment():
     """Ours, and what opens the buckets: for our command line and for litestream."""
+    # What the machine says about AWS is about another one.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-    return {**os.environ, **keys, "LITESTREAM_ACCESS_KEY_ID": ACCESS_KEY, "LITESTREAM_SECRET_ACCESS_KEY": SECRET_KEY}
+    return {**ours, **keys, "LITESTREAM_ACCESS_KEY_ID": ACCESS_KEY, "LITESTREAM_SECRET_ACCESS_KEY": SECRET_KEY}
