@@ -23,7 +23,7 @@ use crate::{
     app::dispatch,
     cluster::{Command, Envelope, Outcome, Unanswered},
     features::access::{self, Compiled},
-    kernel::{Actor, Fault, Millis, OrgId, Origin, Refusal, RequestId, Role, UserId},
+    kernel::{Actor, Fault, Millis, OrgId, Origin, Refusal, RequestId, Role, SessionId, UserId},
     store::{Keyring, LEVEL, Store},
 };
 
@@ -52,7 +52,8 @@ fn user(number: usize) -> UserId {
 }
 
 fn actor(number: usize) -> Actor {
-    Actor::User { organization: ORG, user: user(number), role: ROLES[number], session: None }
+    let session = Some(SessionId(user(number).0));
+    Actor::User { organization: ORG, user: user(number), role: ROLES[number], session }
 }
 
 impl World {
@@ -67,6 +68,8 @@ impl World {
             for (number, role) in ROLES.iter().enumerate() {
                 let row = (user(number).to_string(), format!("u{number}@acme.example"), role.name());
                 writer.connection().execute(MEMBER, row).unwrap();
+                // Who sets rules must have proven who they are a short while ago.
+                writer.connection().execute(SESSION, (user(number).to_string(), AT.0)).unwrap();
             }
             writer.advance(1, AT);
             writers.commit(store)
@@ -133,5 +136,8 @@ impl World {
 const PROFILE: &str = "INSERT INTO organizations_profile
     (one, id, slug, domain, plan, status, region, details, created_ms, updated_ms, version)
     VALUES (1, ?1, 'acme', 'acme.example', 'enterprise', 'active', 'us-east-1', '{}', 0, 0, 1)";
+const SESSION: &str = "INSERT INTO sessions_open
+    (id, user_id, created_ms, auth_ms, seen_ms, amr, refresh, rotated_ms)
+    VALUES (?1, ?1, ?2, ?2, ?2, 'pwd', x'00', ?2)";
 const MEMBER: &str = "INSERT INTO identity_users (id, email, role, state, created_ms, updated_ms, version)
     VALUES (?1, ?2, ?3, 'active', 0, 0, 1)";
