@@ -170,6 +170,8 @@ def judge_alarm(judge):
     try:
         alarm = await_condition("an alarm that names the credentials", alarmed, 90)
         judge.say(f"the alarm: {alarm}")
+        if "not this cluster's" in alarm:
+            yield f"wrong credentials are taken for another cluster: {alarm}"
     except Unjudgeable:
         yield f"credentials that were taken away are no alarm that names them: {cluster.backup()}"
     writers.await_more(20)
