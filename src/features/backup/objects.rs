@@ -107,6 +107,7 @@ pub(super) fn told(failed: Failed) -> String {
     failed.to_string()
 }
 
-fn strange(key: &str) -> String {
+/// What is said of an object that is there with other bytes than were to be put.
+pub(super) fn strange(key: &str) -> String {
     format!("{key} is there already with other content: somebody else writes to this place")
 }

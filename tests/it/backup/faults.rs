@@ -36,6 +36,7 @@ fn a_target_that_is_down_holds_up_nobody_and_catches_up() {
     await_condition("the alarm", Duration::from_secs(60), || !target(&platform, "one")["failing"].is_null());
     let alarms = platform.get(STATUS).json["alarms"].to_string();
     assert!(alarms.contains("target one fails"), "{alarms}");
+    assert!(!alarms.contains("not this cluster's"), "nobody else writes there: {alarms}");
     fs::rename(&aside, &bucket).unwrap();
     await_archived(&platform, "one", index);
     await_condition("the alarm to end", Duration::from_secs(60), || {

@@ -70,9 +70,9 @@ async fn put(line: &Line, stretch: &Stretch) -> Result<u64, String> {
     let bytes = encode_segment(keyring, line.lineage.id, stretch).map_err(|fault| fault.to_string())?;
     let key = line.names.segment(stretch.first, stretch.last);
     line.count(bytes.len() as u64);
-    objects::put_once(&line.bucket, &key, Bytes::from(bytes), None)
-        .await
-        .map_err(|why| forked(line, &why))?;
+    let put = objects::put_once(&line.bucket, &key, Bytes::from(bytes), None).await;
+    // That it could not be put says nothing about who else writes there.
+    put.map_err(|why| if why == objects::strange(&key) { forked(line, &why) } else { why })?;
     Ok(stretch.last + 1)
 }
 

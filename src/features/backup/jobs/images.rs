@@ -120,6 +120,8 @@ impl Images {
             *self = Self::new(self.line.clone());
         }
         let epoch = self.begin().await?;
+        // The archive is followed from the cut: it must have begun before, else what comes between is in neither.
+        self.line.await_archived(1).await;
         // In this order: every entry up to `cut` is in the marks that are read after it.
         let mut cut = self.line.cluster.replica().applied_index();
         let store = Arc::clone(self.line.cluster.store());
