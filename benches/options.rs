@@ -20,10 +20,15 @@ pub enum Figure {
     Scrub,
     Access,
     Tokens,
+    Backup,
+    BackupCost,
+    BackupRequests,
+    Restore,
+    Rpo,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 15] = [
+    const ALL: [(&'static str, Self); 20] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
@@ -39,6 +44,11 @@ impl Figure {
         ("scrub", Self::Scrub),
         ("access", Self::Access),
         ("tokens", Self::Tokens),
+        ("backup", Self::Backup),
+        ("backup-cost", Self::BackupCost),
+        ("backup-requests", Self::BackupRequests),
+        ("restore", Self::Restore),
+        ("rpo", Self::Rpo),
     ];
 }
 
@@ -55,8 +65,9 @@ pub struct Options {
 }
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
-                     \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin and scrub\n\
-                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, access, tokens";
+                     \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin, scrub and restore\n\
+                     FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, access, tokens,\n\
+                     \x20      backup, backup-cost, backup-requests, restore, rpo; BENCH_WEED names a SeaweedFS binary for the first";
 
 impl Options {
     /// Reads it, or ends the program.
@@ -107,7 +118,12 @@ impl Options {
                 | Figure::Restart
                 | Figure::Rejoin
                 | Figure::Scrub
-                | Figure::Access,
+                | Figure::Access
+                | Figure::Backup
+                | Figure::BackupCost
+                | Figure::BackupRequests
+                | Figure::Restore
+                | Figure::Rpo,
             ) => false,
             Some(Figure::Failover | Figure::Crowd | Figure::Stop) => nodes > 1,
             _ => true,

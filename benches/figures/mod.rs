@@ -1,6 +1,7 @@
 //! One file for each figure.
 
 pub mod access;
+pub mod backup;
 pub mod cold;
 pub mod crowd;
 pub mod failover;
@@ -11,6 +12,8 @@ pub mod import;
 pub mod reads;
 pub mod rejoin;
 pub mod restart;
+pub mod restore;
+pub mod rpo;
 pub mod scrub;
 pub mod startup;
 pub mod stop;
