@@ -28,6 +28,7 @@ pub struct Client {
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
+    head: Vec<u8>,
 }
 
 impl Answer {
@@ -37,6 +38,12 @@ impl Answer {
 
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The entry that a write became.
+    pub fn log_index(&self) -> Option<u64> {
+        let head = String::from_utf8_lossy(&self.head).to_ascii_lowercase();
+        head.lines().find_map(|line| line.strip_prefix("x-log-index:")?.trim().parse().ok())
     }
 }
 
@@ -76,7 +83,7 @@ impl Client {
     pub async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
         let head = timeout(ANSWER_WITHIN, self.converse(request)).await??;
         let body = self.input[head.body..head.body + head.length].to_vec();
-        Ok(Answer { status: head.status, body })
+        Ok(Answer { status: head.status, body, head: self.input[..head.body].to_vec() })
     }
 
     async fn converse(&mut self, request: &[u8]) -> io::Result<Head> {

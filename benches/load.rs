@@ -42,6 +42,11 @@ impl Seen {
         self.answered += other.answered;
     }
 
+    /// With the time that several took that ran side by side.
+    pub fn lasted(self, time: Duration) -> Self {
+        Self { seconds: time.as_secs_f64(), ..self }
+    }
+
     pub fn per_second(&self) -> f64 {
         if self.seconds > 0.0 { self.latencies_us.len() as f64 / self.seconds } else { 0.0 }
     }
@@ -74,6 +79,50 @@ pub async fn round(targets: &[Target], clients: usize, time: Duration) -> Seen {
         seen.latencies_us.extend(one.latencies_us);
         seen.failed += one.failed;
         seen.answered += one.answered;
+    }
+    seen
+}
+
+/// Sends `per_second` in all, evenly, by clients spread over `targets`, for `time`; who is late sends at once, so that as
+/// many are sent as long as they can be answered. Everything counts.
+pub async fn paced(targets: &[Target], clients: usize, per_second: f64, time: Duration) -> Seen {
+    let begin = Instant::now();
+    let step = Duration::from_secs_f64(clients as f64 / per_second);
+    let mut running = JoinSet::new();
+    for number in 0..clients {
+        let target = targets[number % targets.len()].clone();
+        let client = Client::open(target.address).await.expect("a connection");
+        let first = begin + step.mul_f64(number as f64 / clients as f64);
+        running.spawn(drive_paced(client, target, (first, step), begin + time));
+    }
+    let mut seen = Seen::default();
+    while let Some(one) = running.join_next().await {
+        seen.merge(one.expect("a client"));
+    }
+    Seen { seconds: begin.elapsed().as_secs_f64(), ..seen }
+}
+
+async fn drive_paced(
+    mut client: Client,
+    target: Target,
+    (mut at, step): (Instant, Duration),
+    end: Instant,
+) -> Seen {
+    let mut seen = Seen::default();
+    while at < end && Instant::now() < end {
+        tokio::time::sleep_until(at.into()).await;
+        at += step;
+        let sent = Instant::now();
+        if let Ok(200) = client.exchange(&target.request).await {
+            seen.answered += 1;
+            seen.latencies_us.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+            continue;
+        }
+        seen.failed += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if let Ok(again) = Client::open(target.address).await {
+            client = again;
+        }
     }
     seen
 }

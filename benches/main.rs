@@ -16,6 +16,7 @@
     missing_docs
 )]
 
+mod bucket;
 mod etcd;
 mod figures;
 mod http;
@@ -28,8 +29,8 @@ mod report;
 use self::{
     etcd::Etcd,
     figures::{
-        access, checks, cold, crowd, failover, flood, idle, import, lists, login, reads, rejoin, restart,
-        scrub, startup, stop, tokens, writes,
+        access, backup, checks, cold, crowd, failover, flood, idle, import, lists, login, reads, rejoin,
+        restart, restore, rpo, scrub, startup, stop, tokens, writes,
     },
     options::{Figure, Options},
     product::Product,
@@ -70,6 +71,21 @@ async fn run(options: &Options) {
     }
     if options.wants(Figure::Lists) {
         lists::measure(options, &mut report).await;
+    }
+    if options.wants(Figure::Backup) {
+        backup::lag(options, &mut report).await;
+    }
+    if options.wants(Figure::BackupCost) {
+        backup::cost(options, &mut report).await;
+    }
+    if options.wants(Figure::BackupRequests) {
+        backup::requests(options, &mut report).await;
+    }
+    if options.wants(Figure::Restore) {
+        restore::measure(options, &mut report).await;
+    }
+    if options.wants(Figure::Rpo) {
+        rpo::measure(options, &mut report).await;
     }
     if options.wants(Figure::Access) {
         access::measure(options, &mut report);

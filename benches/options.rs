@@ -23,10 +23,15 @@ pub enum Figure {
     Login,
     Checks,
     Lists,
+    Backup,
+    BackupCost,
+    BackupRequests,
+    Restore,
+    Rpo,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 18] = [
+    const ALL: [(&'static str, Self); 23] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
@@ -45,6 +50,11 @@ impl Figure {
         ("login", Self::Login),
         ("checks", Self::Checks),
         ("lists", Self::Lists),
+        ("backup", Self::Backup),
+        ("backup-cost", Self::BackupCost),
+        ("backup-requests", Self::BackupRequests),
+        ("restore", Self::Restore),
+        ("rpo", Self::Rpo),
     ];
 }
 
@@ -61,9 +71,10 @@ pub struct Options {
 }
 
 const USAGE: &str = "usage: cargo bench --bench figures -- [--quick] [--only FIGURE] [--nodes 1|3] [--binary PATH]\n\
-                     \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin and scrub; --count RECORDS: of lists\n\
+                     \x20      [--count ORGANIZATIONS] [--kib KIB_IN_EACH]: of restart, rejoin, scrub and restore; --count RECORDS: of lists\n\
                      FIGURE: idle, writes, import, reads, stop, failover, startup, cold, crowd, flood, restart, rejoin, scrub, access, tokens,\n\
-                     \x20      login, checks, lists";
+                     \x20      login, checks, lists, backup, backup-cost, backup-requests, restore, rpo; BENCH_WEED names a SeaweedFS\n\
+                     \x20      binary for backup";
 
 impl Options {
     /// Reads it, or ends the program.
@@ -115,7 +126,12 @@ impl Options {
                 | Figure::Rejoin
                 | Figure::Scrub
                 | Figure::Access
-                | Figure::Lists,
+                | Figure::Lists
+                | Figure::Backup
+                | Figure::BackupCost
+                | Figure::BackupRequests
+                | Figure::Restore
+                | Figure::Rpo,
             ) => false,
             Some(Figure::Login | Figure::Checks) => nodes == 1,
             Some(Figure::Failover | Figure::Crowd | Figure::Stop) => nodes > 1,

@@ -66,6 +66,18 @@ pub fn signal(name: &str, pid: u32) {
     sent.expect("kill runs");
 }
 
+/// Kills processes of ours at once, and waits until they are gone.
+pub async fn kill_all(pids: &[u32]) {
+    let killed = Command::new("kill").arg("-9").args(pids.iter().map(u32::to_string)).status();
+    assert!(killed.expect("kill runs").success(), "all of {pids:?} run");
+    let runs = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // A zombie is dead, and waits for whoever started it.
+        stat.rsplit_once(')').is_some_and(|(_, after)| !after.trim_start().starts_with('Z'))
+    };
+    wait_for("all of them to be gone", Duration::from_secs(10), async || !pids.iter().any(runs)).await;
+}
+
 /// A folder on the disk that the build is on: a temporary folder may be memory, where fsync costs nothing.
 pub fn folder(name: &str) -> TempDir {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR"));

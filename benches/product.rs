@@ -203,6 +203,29 @@ impl Product {
         http::once(self.addresses[0], &request, ANSWER).await.expect("an answer")
     }
 
+    /// A request with a token, and a body if there is one, at a node.
+    pub async fn ask(
+        &self,
+        node: usize,
+        (method, path): (&str, &str),
+        token: &str,
+        body: Option<&Value>,
+    ) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = http::request(method, path, &[("authorization", &bearer)], body.as_bytes());
+        http::once(self.addresses[node], &request, ANSWER).await.expect("an answer")
+    }
+
+    /// Kills all nodes at once; their data is gone, too.
+    pub async fn destroy(self) {
+        let nodes = (0..self.nodes()).filter(|_| self.nodes() > 1).map(|node| self.pid(node));
+        let mut pids: Vec<u32> = nodes.map(|pid| pid.expect("a running node")).collect();
+        // Who would start them again, too.
+        pids.push(self.process.pid());
+        process::kill_all(&pids).await;
+    }
+
     pub async fn stop(self) {
         self.process.stop(Duration::from_secs(30)).await;
     }
@@ -222,6 +245,11 @@ impl Product {
         let product = one(options, folder, &[]);
         let password = fs::read_to_string(product.password_file()).expect("the administrator's password");
         Self { password: password.trim().to_owned(), ..product }
+    }
+
+    /// Starts one node in a folder that something else has filled; nobody's password is known.
+    pub fn over(options: &Options, folder: TempDir) -> Self {
+        one(options, folder, &[])
     }
 
     /// The folder of a node.
@@ -283,7 +311,7 @@ fn told(process: &mut Process, log: &Path) -> Vec<SocketAddr> {
 }
 
 /// What the environment configures must not reach what is measured, but for what the measurement sets.
-fn set(mut command: Command, settings: &[(&str, &str)]) -> Command {
+pub fn set(mut command: Command, settings: &[(&str, &str)]) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("THREATFLOW_"))
     {
         command.env_remove(name);

@@ -16,7 +16,7 @@ pub async fn make(product: &Product, slug: &str, count: u32, kib: usize) -> Vec<
     if kib == 0 {
         return create(product, slug, count).await;
     }
-    let bundle = bundle(kib);
+    let bundle = bundle(1, kib);
     let mut ids = Vec::new();
     for from in (0..count).step_by(TOKEN_FOR as usize) {
         let (platform, to) = (product.platform().await, count.min(from + TOKEN_FOR));
@@ -37,8 +37,8 @@ pub async fn make(product: &Product, slug: &str, count: u32, kib: usize) -> Vec<
     ids
 }
 
-/// Indicators of about one KiB each.
-fn bundle(kib: usize) -> String {
+/// Indicators of about one KiB each, numbered from `first`.
+pub fn bundle(first: usize, kib: usize) -> String {
     let filler = "what an analyst has to say about it. ".repeat(17);
     let indicator = |number: usize| {
         format!(
@@ -49,7 +49,7 @@ fn bundle(kib: usize) -> String {
             number % 250
         )
     };
-    let objects: Vec<String> = (1..=kib).map(indicator).collect();
+    let objects: Vec<String> = (first..first + kib).map(indicator).collect();
     let id = "bundle--00000000-0000-4000-8000-000000000003";
     format!(r#"{{"type":"bundle","id":"{id}","objects":[{}]}}"#, objects.join(","))
 }

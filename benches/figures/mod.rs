@@ -1,6 +1,7 @@
 //! One file for each figure.
 
 pub mod access;
+pub mod backup;
 pub mod checks;
 pub mod cold;
 pub mod crowd;
@@ -15,6 +16,8 @@ pub mod reads;
 mod records;
 pub mod rejoin;
 pub mod restart;
+pub mod restore;
+pub mod rpo;
 pub mod scrub;
 pub mod startup;
 pub mod stop;

@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, mem,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, stream};
@@ -68,6 +70,19 @@ pub struct Rebuilt {
     pub fetched: Fetched,
     /// No entry in it has a later stamp.
     pub newest_ms: u64,
+    /// How long each part took.
+    pub took: Took,
+}
+
+/// How long the parts of a restore took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Took {
+    /// Images were fetched and laid down.
+    pub fetched: Duration,
+    /// Entries were applied.
+    pub applied: Duration,
+    /// Every row was read back.
+    pub read_back: Duration,
 }
 
 impl Rebuild<'_> {
@@ -75,11 +90,15 @@ impl Rebuild<'_> {
     pub async fn run(&self) -> Result<Rebuilt, String> {
         let mut rebuilt = Rebuilt { newest_ms: stamp(self.plan.catalogue.newest.0), ..Rebuilt::default() };
         let staged = self.root.join(FETCHED);
+        let mut began = Instant::now();
         self.stage(&staged, &mut rebuilt).await?;
+        rebuilt.took.fetched = lap(&mut began);
         let store = Store::open(self.root, Arc::clone(&self.keyring)).map_err(told)?;
         let store = Arc::new(store.in_shares(2, 256));
         self.replay(&store, &mut rebuilt).await?;
+        rebuilt.took.applied = lap(&mut began);
         rebuilt.files = self.read_back(Arc::clone(&store)).await?;
+        rebuilt.took.read_back = lap(&mut began);
         let _ = fs::remove_dir_all(&staged);
         Ok(rebuilt)
     }
@@ -195,21 +214,26 @@ impl Rebuild<'_> {
         Ok(true)
     }
 
-    /// Reads every row of every file: the sum must be the one on record.
+    /// Reads every row of every file, on every core: the sum must be the one on record.
     async fn read_back(&self, store: Arc<Store>) -> Result<BTreeMap<FileId, (u64, Sum)>, String> {
-        let read = spawn_blocking(move || {
-            let mut sound = BTreeMap::new();
-            for file in store.list() {
-                match store.scrub(file, u64::MAX)? {
-                    Scrubbed::Sound { standing, .. } => sound.insert(file, (standing.mark, standing.sum)),
-                    Scrubbed::Damaged | Scrubbed::Unknown => {
-                        return Err(Fault::found(format!("file {file} is not what was written")));
-                    }
-                };
-            }
-            Ok(sound)
-        });
-        read.await.map_err(|error| error.to_string())?.map_err(told)
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let mut reading = stream::iter(store.list())
+            .map(|file| {
+                let store = Arc::clone(&store);
+                spawn_blocking(move || (file, store.scrub(file, u64::MAX)))
+            })
+            .buffer_unordered(cores);
+        let mut sound = BTreeMap::new();
+        while let Some(read) = reading.next().await {
+            let (file, scrubbed) = read.map_err(|error| error.to_string())?;
+            match scrubbed.map_err(told)? {
+                Scrubbed::Sound { standing, .. } => sound.insert(file, (standing.mark, standing.sum)),
+                Scrubbed::Damaged | Scrubbed::Unknown => {
+                    return Err(format!("file {file} is not what was written"));
+                }
+            };
+        }
+        Ok(sound)
     }
 }
 
@@ -219,6 +243,10 @@ fn apply(machine: &FileMachine, entries: Vec<Entry>) -> Result<(), raft::Fault> 
         machine.apply(entries.by_ref().take(BATCH).collect())?;
     }
     machine.settle()
+}
+
+fn lap(began: &mut Instant) -> Duration {
+    mem::replace(began, Instant::now()).elapsed()
 }
 
 fn stamp(at: i64) -> u64 {

@@ -188,8 +188,10 @@ fn report(restored: &Restored) -> Result<(), Failure> {
     } else {
         format!("\nerased since, and unreadable: {}", rows.join(", "))
     };
+    let took = restored.rebuilt.took;
     say(&format!(
-        "restored {} files up to entry {} ({}) of history {}: {} MiB fetched in {} objects, {:.1} s; every row was read back{erased}",
+        "restored {} files up to entry {} ({}) of history {}: {} MiB fetched in {} objects, {:.1} s; every row was \
+         read back (images {:.1} s, entries after them {:.1} s, reading back {:.1} s){erased}",
         restored.rebuilt.files.len(),
         restored.index,
         restored.moment,
@@ -197,6 +199,9 @@ fn report(restored: &Restored) -> Result<(), Failure> {
         restored.rebuilt.fetched.bytes >> 20,
         restored.rebuilt.fetched.files,
         restored.took.as_secs_f64(),
+        took.fetched.as_secs_f64(),
+        took.applied.as_secs_f64(),
+        took.read_back.as_secs_f64(),
     ))
 }
 

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::PoisonError,
+    thread,
 };
 
 use rusqlite::backup::Backup;
@@ -25,6 +26,9 @@ use super::{
     writer::mark_of,
 };
 use crate::kernel::{Fault, FileId, OrgId};
+
+/// Files that are taken side by side.
+const TAKEN_AT_ONCE: usize = 8;
 
 /// A file, where it stands, and its wrapped keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,9 +183,7 @@ pub(super) fn complete(root: &Path) -> Result<(), Fault> {
         let cure = "remove this node from the cluster, remove its data and join it under a new number";
         Fault::found(format!("read {}: {error}; {cure}", path.display()))
     })?;
-    for mark in &note.take {
-        take(root, &note.staged, mark)?;
-    }
+    take_all(root, &note.staged, &note.take)?;
     for file in &note.remove {
         let path = root.join(file_name(*file));
         for extension in ["db", "db-wal", "db-shm", "anew", "rekey", "key"] {
@@ -197,6 +199,17 @@ pub(super) fn complete(root: &Path) -> Result<(), Fault> {
     Marks::save(root, &marks.record()?)?;
     remove_if_present(&path)?;
     sync_folder(root)
+}
+
+/// Some side by side: each makes its key durable, and syncs that wait together share a commit of the file system.
+fn take_all(root: &Path, staged: &Path, marks: &[Mark]) -> Result<(), Fault> {
+    let share = marks.len().div_ceil(TAKEN_AT_ONCE).max(1);
+    thread::scope(|scope| {
+        let each = move |share: &[Mark]| share.iter().try_for_each(|mark| take(root, staged, mark));
+        let taking: Vec<_> = marks.chunks(share).map(|share| scope.spawn(move || each(share))).collect();
+        let died = |_| Err(Fault::found("what takes files into the store has died"));
+        taking.into_iter().try_for_each(|taking| taking.join().unwrap_or_else(died))
+    })
 }
 
 fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
@@ -244,4 +257,40 @@ fn parse_name(name: &str) -> Option<FileId> {
     }
     let id = name.strip_prefix("tenants/")?.strip_suffix(".db")?;
     OrgId::from_str(id).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn every_file_is_taken_with_its_own_key_however_many_there_are_and_a_failure_is_told() {
+        for count in [0, 1, 7, 8, 9, 20] {
+            let folder = tempfile::tempdir().unwrap();
+            let (root, staged) = (folder.path().join("store"), folder.path().join("staged"));
+            for place in [&root, &staged] {
+                fs::create_dir_all(place.join("tenants")).unwrap();
+            }
+            let stage = |number: u128| {
+                let mark = Mark { file: OrgId(Uuid::from_u128(number)), mark: 1, keys: number.to_string() };
+                fs::write(staged.join(mark.name()), &mark.keys).unwrap();
+                mark
+            };
+            let mut marks: Vec<Mark> = (1..=count).map(stage).collect();
+            take_all(&root, &staged, &marks).unwrap();
+            for mark in &marks {
+                let path = root.join(mark.name());
+                for path in [path.with_extension("key"), path] {
+                    assert_eq!(fs::read_to_string(path).unwrap(), mark.keys);
+                }
+            }
+            // A folder is where its file should go.
+            marks.push(stage(count + 1));
+            fs::create_dir(root.join(file_name(OrgId(Uuid::from_u128(count + 1))))).unwrap();
+            assert!(take_all(&root, &staged, &marks).is_err());
+        }
+    }
 }

@@ -82,8 +82,9 @@ impl Bucket {
         }
     }
 
-    /// Writes an object to a file, which is created or emptied, and synced; `None` when there is no such object.
-    /// Answers its bytes. A connection that breaks is taken up where it broke.
+    /// Writes an object to a file, which is created or emptied; `None` when there is no such object. Answers its bytes.
+    /// Not synced: whoever fetches makes something of it, and fetches it again after a crash. A connection that breaks is
+    /// taken up where it broke.
     pub async fn get_to_file(&self, key: &str, path: &Path) -> Result<Option<u64>, Failed> {
         let mut patience = self.patience("get_to_file", key)?;
         let sink = |error: std::io::Error| {
@@ -91,13 +92,15 @@ impl Bucket {
             Trouble::new(Trouble::of_file(&error).cause, text)
         };
         let mut file = File::create(path).await.map_err(|error| patience.failed(sink(error)))?;
+        // In a folder a version is the digest of everything: a part is asked for, which has none.
+        let unversioned = self.is_folder();
         let (mut written, mut version) = (0, None);
         loop {
-            let range = (written > 0).then_some(written..u64::MAX);
+            let range = (unversioned || written > 0).then_some(written..u64::MAX);
             let opened = patience.attempt(0, self.store.open(key, range, version.as_ref())).await;
             let poured = match opened {
                 Ok(opened) => {
-                    version = Some(opened.version.clone());
+                    version = (!unversioned).then(|| opened.version.clone());
                     self.pour(&mut patience, opened, &mut file, &mut written).await
                 }
                 Err(trouble) if trouble.cause == Cause::Absent => return Ok(None),
@@ -105,7 +108,7 @@ impl Bucket {
             };
             match poured {
                 Ok(()) => {
-                    file.sync_all().await.map_err(|error| patience.failed(sink(error)))?;
+                    file.flush().await.map_err(|error| patience.failed(sink(error)))?;
                     return Ok(Some(written));
                 }
                 Err(trouble) => patience.wait(trouble).await?,
