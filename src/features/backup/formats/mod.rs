@@ -7,5 +7,7 @@ mod vault;
 
 pub use catalogue::{Catalogue, Image};
 pub use drill::{Drill, Tested};
-pub use segment::{decode as decode_segment, encode as encode_segment};
+pub use segment::{
+    SEGMENT_BYTES_MAX, SEGMENT_ENTRIES_MAX, decode as decode_segment, encode as encode_segment,
+};
 pub use vault::{RecoveryKey, Vault};

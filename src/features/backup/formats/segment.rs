@@ -15,6 +15,11 @@ use uuid::Uuid;
 
 use crate::{kernel::Fault, store::Keyring};
 
+/// Bytes of entries in one segment, about.
+pub const SEGMENT_BYTES_MAX: usize = 8 << 20;
+/// No segment covers more entries: the shortest one that is sealed has more than eighty bytes.
+pub const SEGMENT_ENTRIES_MAX: u64 = (8 << 20) / 80;
+
 const MAGIC: &[u8; 8] = b"TFSEG 1\n";
 const PURPOSE: &str = "backup-segment";
 const MAC_BYTES: usize = 32;

@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{
     super::{
-        formats::{decode_segment, encode_segment},
+        formats::{SEGMENT_BYTES_MAX, SEGMENT_ENTRIES_MAX, decode_segment, encode_segment},
         objects,
     },
     uploader::{Line, Part},
@@ -17,8 +17,6 @@ use crate::{kernel::Millis, web::now};
 
 /// How often what was committed is put.
 const PUT_EVERY: Duration = Duration::from_secs(1);
-/// Bytes of entries in one object, about.
-const SEGMENT_BYTES_MAX: usize = 8 << 20;
 /// How long the first look at what is acknowledged may take.
 const BARRIER: Duration = Duration::from_secs(5);
 
@@ -87,11 +85,14 @@ async fn resume(line: &Line) -> Result<u64, String> {
     // Another leader may have archived what this node has not applied yet.
     replica.read_barrier(BARRIER).await.map_err(|reason| format!("the cluster has no leader: {reason:?}"))?;
     let applied = replica.applied_index();
-    let after = (line.archived > 0).then(|| line.names.before_segment(line.archived.saturating_sub(1)));
-    let keys = objects::list(&line.bucket, &line.names.segments(), after.as_deref()).await?;
+    // The segment that ends where the archive was known to end may begin this far before.
+    let after = line.names.before_segment(line.archived().saturating_sub(SEGMENT_ENTRIES_MAX));
+    let keys = objects::list(&line.bucket, &line.names.segments(), Some(&after)).await?;
     let ends = keys.iter().filter_map(|object| line.names.parse_segment(&object.key));
     let Some((first, last)) = ends.max_by_key(|(first, last)| (*last, *first)) else {
-        return Ok(applied + 1);
+        // Begun before, and nothing put yet: what came since is in the log that is held back.
+        let begun = line.archived();
+        return Ok(if begun > 0 { begun } else { applied } + 1);
     };
     if last > applied {
         return Err(forked(

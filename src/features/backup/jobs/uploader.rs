@@ -61,8 +61,6 @@ pub(super) struct Line {
     pub(super) policy: Policy,
     /// The recovery key, sealed for life.
     pub(super) recovery: Vec<u8>,
-    /// Every entry up to here was in the archive when this uploader was started.
-    pub(super) archived: u64,
     /// What was put is gone.
     emptied: Arc<AtomicBool>,
     progress: Arc<Mutex<Report>>,
@@ -111,7 +109,6 @@ impl Uploader {
                     names: Names(state.lineage),
                     policy: state.policy,
                     recovery: state.recovery.clone(),
-                    archived: target.progress.archived,
                     emptied: Arc::default(),
                     progress: Arc::clone(&progress),
                 };
@@ -176,11 +173,16 @@ impl Line {
         self.emptied.swap(false, Ordering::SeqCst)
     }
 
+    /// Everything up to this entry is in the archive, or came before it began; 0 before that.
+    pub(super) fn archived(&self) -> u64 {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).progress.archived
+    }
+
     /// Waits until the archive holds everything that images hold: only then can they be restored. Not for long: an
     /// archive that fails is no reason to put no images.
     pub(super) async fn await_archived(&self, index: u64) {
         for _ in 0..ARCHIVED_LOOKS {
-            if self.progress.lock().unwrap_or_else(PoisonError::into_inner).progress.archived >= index {
+            if self.archived() >= index {
                 return;
             }
             sleep(ARCHIVED_LOOK).await;

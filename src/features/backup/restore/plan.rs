@@ -1,13 +1,13 @@
 //! To which moment, from which catalogue, by which segments.
 
 use super::{
-    super::{formats::Catalogue, objects},
+    super::{
+        formats::{Catalogue, SEGMENT_ENTRIES_MAX},
+        objects,
+    },
     Source,
 };
 use crate::kernel::Millis;
-
-/// No segment covers more entries: the shortest one that is sealed has more than eighty bytes.
-const SEGMENT_ENTRIES_MAX: u64 = (8 << 20) / 80;
 
 /// Up to where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

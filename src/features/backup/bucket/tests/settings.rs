@@ -31,8 +31,9 @@ fn settings_come_back_as_they_were_written() {
 #[test]
 fn a_trial_is_over_soon_and_is_never_more_patient_than_what_was_asked() {
     for (seconds, wanted) in [(120, 10), (3, 3)] {
-        let pace = format!(r#","pace":{{"request_seconds":{seconds},"give_up_seconds":{seconds}}}"#);
-        let hurried = s3_settings(&pace).hurried();
+        let pace = format!(r#""pace":{{"request_seconds":{seconds},"give_up_seconds":{seconds}}}"#);
+        let text = format!(r#"{{"kind":"s3","bucket":"backups",{pace}}}"#);
+        let hurried = serde_json::from_str::<Settings>(&text).unwrap().hurried();
         let pace = hurried.pace();
         assert_eq!((pace.request_seconds, pace.give_up_seconds), (wanted, wanted));
     }
