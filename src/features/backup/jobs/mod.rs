@@ -146,7 +146,10 @@ impl Backup {
         let anyway = self.said.is_none_or(|said| said.elapsed() >= SAY_ANYWAY);
         for target in targets {
             let Some(now) = self.uploaders.get(&target.name).map(Uploader::progress) else { continue };
+            // Where the archive begins is said at once: every node must hold the log back from there.
+            let begins = target.progress.archived == 0 && now.archived > 0;
             if now.failing == target.progress.failing
+                && !begins
                 && !anyway
                 && !(rested && is_news(&self.own, &target.progress, &now))
             {
