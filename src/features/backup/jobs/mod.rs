@@ -148,11 +148,9 @@ impl Backup {
             let Some(now) = self.uploaders.get(&target.name).map(Uploader::progress) else { continue };
             // Where the archive begins is said at once: every node must hold the log back from there.
             let begins = target.progress.archived == 0 && now.archived > 0;
-            if now.failing == target.progress.failing
-                && !begins
-                && !anyway
-                && !(rested && is_news(&self.own, &target.progress, &now))
-            {
+            let changed = now.failing != target.progress.failing;
+            let news = rested && is_news(&self.own, &target.progress, &now);
+            if !(begins || changed || anyway || news) {
                 continue;
             }
             let command = NoteProgress { target: target.name.clone(), progress: now };
