@@ -142,12 +142,11 @@ async fn cluster(args: ClusterArgs) -> Result<(), Failure> {
     let restored = restore(&args.place, args.moment.until()?, &progress)?.cluster(&config).await?;
     bar.end();
     report(&restored)?;
-    say(&format!(
+    say(
         "start this node as always (threatflow serve, with the same configuration); then make a join token for each of \
          the other nodes (threatflow cluster token) and start them with empty data folders\n\
-         everything is as it was then, and a new history begins: {} and what else was cut off is in the old one",
-        "what was written after that moment"
-    ))
+         everything is as it was then; a new history begins, and what was written after that moment stays in the old one",
+    )
 }
 
 async fn organization(args: OrganizationArgs) -> Result<(), Failure> {
