@@ -6,13 +6,21 @@ use bytes::Bytes;
 
 use super::{
     bucket::{Bucket, Created, Entry, Failed, Replaced, Version},
-    ltx::Layout,
+    ltx::{Layout, LtxName},
+    model::Names,
 };
-use crate::kernel::Millis;
+use crate::kernel::{FileId, Millis};
 
 /// litestream's names differ between kinds of targets.
 pub(super) fn layout(bucket: &Bucket) -> Layout {
     if bucket.is_folder() { Layout::Folder } else { Layout::Bucket }
+}
+
+/// Which image an object is: of which file, in which epoch, and its name in the chain.
+pub(super) fn image_of(bucket: &Bucket, names: &Names, key: &str) -> Option<((FileId, u32), LtxName)> {
+    let (file, epoch) = names.parse_chain(key)?;
+    let below = key.strip_prefix(&names.chain(file, epoch))?.strip_prefix('/')?;
+    Some(((file, epoch), LtxName::parse(layout(bucket), below)?))
 }
 
 /// Puts an object that is written once. That it is there already with the same bytes is as good; other bytes are not.

@@ -73,10 +73,8 @@ pub(in super::super) async fn sweep(line: &Line, before: Millis) -> Result<usize
     }
     let mut chains: BTreeMap<(FileId, u32), Vec<(LtxName, String)>> = BTreeMap::new();
     for object in objects::list(bucket, &names.files(), None).await? {
-        let Some((file, epoch)) = names.parse_chain(&object.key) else { continue };
-        let below = object.key.strip_prefix(&names.chain(file, epoch)).and_then(|key| key.strip_prefix('/'));
-        if let Some(name) = below.and_then(|key| LtxName::parse(objects::layout(bucket), key)) {
-            chains.entry((file, epoch)).or_default().push((name, object.key));
+        if let Some((chain, name)) = objects::image_of(bucket, names, &object.key) {
+            chains.entry(chain).or_default().push((name, object.key));
         }
     }
     for ((file, epoch), objects) in chains {

@@ -72,9 +72,8 @@ impl Source<'_> {
 
     /// The objects of a chain that make an image.
     pub(super) async fn chain(&self, chain: &str, mark: u64) -> Result<Vec<LtxName>, String> {
-        let layout = objects::layout(self.bucket);
         let listed = objects::list(self.bucket, &format!("{chain}/"), None).await?;
-        let name = |key: &str| LtxName::parse(layout, key.strip_prefix(chain)?.strip_prefix('/')?);
+        let name = |key: &str| objects::image_of(self.bucket, &self.names, key).map(|(_, name)| name);
         let names: Vec<LtxName> = listed.iter().filter_map(|object| name(&object.key)).collect();
         ltx::plan(&names, Some(mark)).map_err(|gap| format!("{chain}: {gap}"))
     }

@@ -97,10 +97,8 @@ impl Source<'_> {
     }
 
     async fn read_image(&self, key: &str, part: &Path) -> Result<Read, String> {
-        let strange = "it is no image's name";
-        let (file, epoch) = self.names.parse_chain(key).ok_or(strange)?;
-        let below = key.strip_prefix(&self.names.chain(file, epoch)).and_then(|key| key.strip_prefix('/'));
-        let name = below.and_then(|key| LtxName::parse(objects::layout(self.bucket), key)).ok_or(strange)?;
+        let (chain, name) =
+            objects::image_of(self.bucket, &self.names, key).ok_or("it is no image's name")?;
         self.bucket.get_to_file(key, part).await.map_err(objects::told)?.ok_or("it is gone")?;
         let path = part.to_owned();
         let read = spawn_blocking(move || {
@@ -109,7 +107,7 @@ impl Source<'_> {
             read
         });
         read.await.map_err(|error| error.to_string())??;
-        Ok(Read::Image((file, epoch), name))
+        Ok(Read::Image(chain, name))
     }
 
     /// Each catalogue must be readable, and every image that it names must be there from its beginning.
