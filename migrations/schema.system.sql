@@ -29,6 +29,22 @@ CREATE TABLE backup_drills (
 
 CREATE INDEX backup_drills_by_time ON backup_drills (at_ms);
 
+CREATE TABLE backup_restores (
+    id           TEXT PRIMARY KEY,
+    organization TEXT NOT NULL,  -- whose content
+    into_id      TEXT NOT NULL,  -- into whose place: its own, or that of another that is new
+    target       TEXT NOT NULL,  -- from which target
+    upto         TEXT NOT NULL,  -- JSON: to which moment
+    at_ms        INTEGER NOT NULL,
+    state        TEXT NOT NULL,  -- wanted, done, failed
+    ended_ms     INTEGER,
+    result       TEXT            -- JSON: what was restored, or why it was not
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX backup_restores_by_place ON backup_restores (into_id) WHERE state = 'wanted';
+
+CREATE INDEX backup_restores_by_time ON backup_restores (at_ms);
+
 CREATE TABLE backup_state (
     one           INTEGER PRIMARY KEY CHECK (one = 1),
     lineage       TEXT NOT NULL,

@@ -113,3 +113,21 @@ CREATE TABLE backup_drills (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX backup_drills_by_time ON backup_drills (at_ms);
+
+-- Organizations that are to be brought back from a backup while the cluster serves, and what became of each.
+CREATE TABLE backup_restores (
+    id           TEXT PRIMARY KEY,
+    organization TEXT NOT NULL,  -- whose content
+    into_id      TEXT NOT NULL,  -- into whose place: its own, or that of another that is new
+    target       TEXT NOT NULL,  -- from which target
+    upto         TEXT NOT NULL,  -- JSON: to which moment
+    at_ms        INTEGER NOT NULL,
+    state        TEXT NOT NULL,  -- wanted, done, failed
+    ended_ms     INTEGER,
+    result       TEXT            -- JSON: what was restored, or why it was not
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX backup_restores_by_time ON backup_restores (at_ms);
+
+-- One at a time in a place.
+CREATE UNIQUE INDEX backup_restores_by_place ON backup_restores (into_id) WHERE state = 'wanted';

@@ -5,7 +5,7 @@
 
 use serde_json::value::RawValue;
 
-use super::commands;
+use super::{commands, takeover};
 use crate::{
     cluster::{
         Apply, Command, Envelope, ForgetSent, Left, Outcome, Remembered, Trail, WITHHELD, pending_since,
@@ -13,7 +13,10 @@ use crate::{
     },
     features::audit::{self, Attempt},
     kernel::{Fault, Millis, OrgId, Refusal, from_hex},
-    store::{Held, LEVEL, SealedEntry, Stop, Store, VERSION, WrappedKey, Writer, Writers, unknown_level},
+    store::{
+        Held, LEVEL, Replacement, SealedEntry, Stop, Store, VERSION, WrappedKey, Writer, Writers,
+        unknown_level,
+    },
 };
 
 /// What became of an entry.
@@ -30,6 +33,8 @@ pub struct Dispatched {
     next_key: Option<(u32, WrappedKey)>,
     /// Who may do what has changed.
     touches_access: bool,
+    /// What takes the place of the file.
+    replacement: Option<Replacement>,
 }
 
 impl Dispatched {
@@ -115,6 +120,11 @@ fn dispatch_to(
         writers.destroy(store, file)?;
         return Ok(dispatched);
     }
+    if let Some(replacement) = &dispatched.replacement {
+        let complete = completed(store, writer, replacement, (index, at))?;
+        store.put_replacement(writers, replacement, complete)?;
+        return Ok(dispatched);
+    }
     if let Some(level) = raised {
         writer.raise(file, level)?;
     }
@@ -123,6 +133,23 @@ fn dispatch_to(
     }
     writer.advance(index, at);
     Ok(dispatched)
+}
+
+/// What takes the place of a file, with what does not go back as the entry at `index` has left it in the present one.
+/// That one is never committed with the entry in it: a crash until the other is in its place undoes nothing else.
+fn completed(
+    store: &Store,
+    present: &Writer,
+    replacement: &Replacement,
+    (index, at): (u64, Millis),
+) -> Result<Writer, Fault> {
+    let mut restored = store.open_replacement(replacement)?;
+    if restored.state().mark < index {
+        restored.raise(replacement.file, present.state().level)?;
+        takeover::complete(restored.connection(), present.connection())?;
+        restored.advance(index, at);
+    }
+    Ok(restored)
 }
 
 /// As the leader stamped the entry; but for a bug on purpose, for the test that needs a node whose apply differs.
@@ -201,13 +228,14 @@ fn apply(
         left = Left::default();
     }
     let (destroyed, next_key, raised) = (left.destroyed, left.next_key.take(), left.raised);
+    let replacement = left.replacement.take();
     let touches_access = left.touches_access;
     let sends = !left.sent.is_empty();
     let outcome = settle(writer, &attempt, command.trail, verdict, left)?;
     let done = answered(outcome)?;
     remember(tx, at, envelope.request, &envelope.fingerprint, &done.reply)?;
     let sent_from = sends.then_some(envelope.organization);
-    Ok((Dispatched { sent_from, destroyed, next_key, touches_access, ..done }, raised))
+    Ok((Dispatched { sent_from, destroyed, next_key, touches_access, replacement, ..done }, raised))
 }
 
 /// Keeps what was written, or takes it back; either way the attempt is on the trail.

@@ -17,7 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{drill, routes::State};
+use super::{drill, restores::Restores, routes::State};
 use crate::{
     cluster::{Cluster, PruneReplies, Ticket, Unanswered},
     features::{
@@ -113,6 +113,7 @@ pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up:
         let cluster = cluster.clone();
         move || drill::look(cluster.clone())
     }));
+    tasks.spawn(Restores::new(cluster.clone()).run());
     tasks.spawn(bury(cluster, clean_up));
     Jobs { tasks, stop }
 }

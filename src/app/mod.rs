@@ -13,7 +13,9 @@ mod gate;
 mod jobs;
 mod machine;
 mod rebuild;
+mod restores;
 pub mod routes;
+mod takeover;
 
 pub use care::{ScrubPace, care};
 pub use dispatch::{Dispatched, dispatch};

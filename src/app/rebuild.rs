@@ -95,10 +95,12 @@ impl Rebuild<'_> {
         rebuilt.took.fetched = lap(&mut began);
         let store = Store::open(self.root, Arc::clone(&self.keyring)).map_err(told)?;
         let store = Arc::new(store.in_shares(2, 256));
+        self.fetch_replacements(&store).await?;
         self.replay(&store, &mut rebuilt).await?;
         rebuilt.took.applied = lap(&mut began);
         rebuilt.files = self.read_back(Arc::clone(&store)).await?;
         rebuilt.took.read_back = lap(&mut began);
+        store.drop_replacements().map_err(told)?;
         let _ = fs::remove_dir_all(&staged);
         Ok(rebuilt)
     }
@@ -166,6 +168,17 @@ impl Rebuild<'_> {
         let placed = fs::rename(&half, &to).and_then(|()| fs::write(&whole, ""));
         placed.map_err(|error| format!("place {}: {error}", to.display()))?;
         Ok((bytes, fetched))
+    }
+
+    /// Fetches what entries may put in the place of a file, to where apply looks for it.
+    async fn fetch_replacements(&self, store: &Store) -> Result<(), String> {
+        for (file, id, key) in self.source.replacements().await? {
+            if self.wants(file) {
+                let to = store.begin_replacement(file, id).map_err(told)?;
+                self.source.fetch_replacement(&key, &to).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Applies what the archive holds after the images, up to the moment.

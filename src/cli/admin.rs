@@ -109,6 +109,22 @@ impl Admin {
         answer.map(drop).map_err(|error| failure(&error))
     }
 
+    /// Has one organization brought back; answers the restore.
+    pub(super) async fn bring_back(&self, body: &Value) -> Result<Value, Failure> {
+        post(&self.client, "/api/v2/cluster/backup/restores", body).await
+    }
+
+    /// An organization as it is now.
+    pub(super) async fn organization(&self, id: &str) -> Result<Value, Failure> {
+        let answer = self.client.get(&format!("/api/v2/organizations/{id}"), WITHIN).await;
+        answer.map(|answer| answer.body).map_err(|error| failure(&error))
+    }
+
+    /// Makes an organization.
+    pub(super) async fn create_organization(&self, body: &Value) -> Result<Value, Failure> {
+        post(&self.client, "/api/v2/organizations", body).await
+    }
+
     /// What stands at `/cluster/{what}`.
     pub(super) async fn look(&self, what: &str) -> Result<Value, Failure> {
         let answer = self.client.get(&format!("/api/v2/cluster/{what}"), WITHIN).await;

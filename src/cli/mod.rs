@@ -14,6 +14,7 @@ mod demo;
 mod doctor;
 mod import;
 mod level;
+mod live;
 mod place;
 mod recover;
 mod restore;

@@ -10,7 +10,12 @@ use std::{
 use clap::{Args, Subcommand};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{access::say, place::Place, serve};
+use super::{
+    access::say,
+    live::{self, BesideArgs, InPlaceArgs},
+    place::Place,
+    serve,
+};
 use crate::{
     app::Far,
     features::backup::restore::Until,
@@ -46,6 +51,18 @@ enum Subcommands {
                             ./recovery-key --to acme.db --timestamp 2026-11-25T08:30:00Z"
     )]
     Organization(OrganizationArgs),
+    /// Bring one organization of a running cluster back to a moment, while everything else goes on
+    #[command(after_help = "Example: threatflow restore in-place 0199... --timestamp 2026-11-25T08:30:00Z\n\
+                            What was written in it since is taken back, but for its trail, its plan and who was deleted; \
+                            its sessions end.")]
+    InPlace(InPlaceArgs),
+    /// Bring the content of one organization back as another, new one, beside it
+    #[command(
+        after_help = "Example: threatflow restore beside 0199... --slug acme-then --domain then.acme.example \
+                            --timestamp 2026-11-25T08:30:00Z\n\
+                            Whoever could log in then can log in to the new one, with the same password and factor."
+    )]
+    Beside(BesideArgs),
 }
 
 #[derive(Args)]
@@ -93,7 +110,7 @@ struct OrganizationArgs {
 
 /// Up to where; the newest moment there is when nothing is said.
 #[derive(Args)]
-struct Moment {
+pub(super) struct Moment {
     /// The last change that is restored is the last one at or before this moment (RFC 3339)
     #[arg(long, value_name = "TIME", conflicts_with = "index")]
     timestamp: Option<String>,
@@ -103,7 +120,7 @@ struct Moment {
 }
 
 impl Moment {
-    fn until(&self) -> Result<Until, Failure> {
+    pub(super) fn until(&self) -> Result<Until, Failure> {
         if let Some(index) = self.index {
             return Ok(Until::Index(index));
         }
@@ -124,6 +141,8 @@ pub(super) async fn run(args: RestoreArgs) -> Result<(), Failure> {
     match args.command {
         Subcommands::Cluster(args) => cluster(args).await,
         Subcommands::Organization(args) => organization(args).await,
+        Subcommands::InPlace(args) => live::in_place(args).await,
+        Subcommands::Beside(args) => live::beside(args).await,
     }
 }
 
@@ -206,7 +225,7 @@ fn report(restored: &Restored) -> Result<(), Failure> {
 
 /// A line that says how far it is: over and over on a terminal, every few seconds elsewhere.
 #[derive(Default)]
-struct Bar {
+pub(super) struct Bar {
     state: Mutex<State>,
 }
 
@@ -217,7 +236,7 @@ struct State {
 }
 
 impl Bar {
-    fn show(&self, far: Far) {
+    pub(super) fn show(&self, far: Far) {
         let Ok(mut state) = self.state.lock() else { return };
         let began = *state.began.get_or_insert_with(Instant::now);
         let every =
@@ -231,7 +250,7 @@ impl Bar {
         let _ = write!(io::stderr().lock(), "{line}{end}");
     }
 
-    fn end(self) {
+    pub(super) fn end(self) {
         let said = self.state.into_inner().is_ok_and(|state| state.said.is_some());
         if said && io::stderr().is_terminal() {
             let _ = writeln!(io::stderr().lock());

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Sent, envelope::derived_id};
 use crate::{
     kernel::{Actor, Millis, OrgId, Origin, OutboxId, Permission, Refusal, RequestId},
-    store::{Stop, WrappedKey},
+    store::{Replacement, Stop, WrappedKey},
 };
 
 /// A command's name and the version of its shape. Never reused, never renumbered.
@@ -113,6 +113,7 @@ pub struct Apply<'a> {
     next_key: Option<(u32, WrappedKey)>,
     raised: Option<u32>,
     touches_access: bool,
+    replacement: Option<Replacement>,
 }
 
 /// What a command leaves behind, beside what it wrote.
@@ -130,6 +131,8 @@ pub struct Left {
     pub raised: Option<u32>,
     /// What was looked up about callers of this file is to be looked up again.
     pub touches_access: bool,
+    /// What is to take the place of the file, once the command is kept.
+    pub replacement: Option<Replacement>,
 }
 
 impl<'a> Apply<'a> {
@@ -157,6 +160,7 @@ impl<'a> Apply<'a> {
             next_key: None,
             raised: None,
             touches_access: false,
+            replacement: None,
         }
     }
 
@@ -237,9 +241,14 @@ impl<'a> Apply<'a> {
         self.touches_access = true;
     }
 
+    /// What was made of a backup takes the place of this file: then this command is applied to that, not to this one.
+    pub fn replace(&mut self, replacement: Replacement) {
+        self.replacement = Some(replacement);
+    }
+
     /// Hands over what is left behind.
     pub fn finish(self) -> Left {
-        let Self { notes, sent, destroyed, next_key, raised, touches_access, .. } = self;
-        Left { notes, sent, destroyed, next_key, raised, touches_access }
+        let Self { notes, sent, destroyed, next_key, raised, touches_access, replacement, .. } = self;
+        Left { notes, sent, destroyed, next_key, raised, touches_access, replacement }
     }
 }

@@ -1,4 +1,4 @@
-//! One file copied from one member to another, to replace a damaged or diverged one.
+//! Files copied from one member to another: to replace a damaged or diverged one, or by one that was restored.
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +13,13 @@ use std::{
 use bytes::Bytes;
 use raft::Leadership;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Cluster, Question, View};
-use crate::{kernel::FileId, store::Mark};
+use crate::{
+    kernel::FileId,
+    store::{Mark, Replacement},
+};
 
 /// Bytes of one part.
 const PART_BYTES: u64 = 1 << 20;
@@ -39,6 +43,8 @@ pub struct Copied {
 #[derive(Default)]
 pub(super) struct Copies {
     made: Mutex<Made>,
+    /// Held while a restored file arrives: by two at once its parts would be mixed.
+    taking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -113,15 +119,7 @@ impl Cluster {
     /// A part of a copy; the copy goes with its last part.
     pub(super) async fn part_of_copy(&self, copy: u64, offset: u64) -> Result<Bytes, String> {
         let path = self.copies().find(copy).ok_or_else(|| "the copy is gone".to_owned())?;
-        let read = move || {
-            let mut file = File::open(path)?;
-            file.seek(SeekFrom::Start(offset))?;
-            let mut part = Vec::new();
-            file.take(PART_BYTES).read_to_end(&mut part)?;
-            std::io::Result::Ok(Bytes::from(part))
-        };
-        let part = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
-        let part = part.map_err(|error| error.to_string())?;
+        let part = read_part(path, offset).await?;
         if part.is_empty() {
             self.copies().remove(copy);
         }
@@ -138,12 +136,27 @@ impl Cluster {
             return Err(format!("node {leader} offered another file"));
         }
         let path = self.store().to_take().join(offered.mark.name());
-        let arriving = tokio::task::spawn_blocking(move || create(&path)).await.map_err(|e| e.to_string())?;
-        let mut arriving = arriving.map_err(|error| format!("receive a copy: {error}"))?;
-        let mut offset = 0;
+        let create = path.clone();
+        let made =
+            tokio::task::spawn_blocking(move || create_anew(&create)).await.map_err(|e| e.to_string())?;
+        made.map_err(|error| format!("receive a copy: {error}"))?;
+        let part = |offset| Question::Part { copy: offered.copy, offset };
+        self.receive(leader, &part, &path, offered.bytes).await.map(|()| Some(offered.mark))
+    }
+
+    /// Fetches parts behind what `path` holds already, until there are no more; fsynced.
+    async fn receive(
+        &self,
+        from: u64,
+        part: &(dyn Fn(u64) -> Question + Sync),
+        path: &Path,
+        bytes: u64,
+    ) -> Result<(), String> {
+        let failed = |error: std::io::Error| format!("receive a copy: {error}");
+        let mut arriving = fs::OpenOptions::new().append(true).open(path).map_err(failed)?;
+        let mut offset = arriving.metadata().map_err(failed)?.len();
         loop {
-            let part = Question::Part { copy: offered.copy, offset };
-            let part = self.fetch(leader, &part, PART_WITHIN).await?;
+            let part = self.fetch(from, &part(offset), PART_WITHIN).await?;
             let length = part.len() as u64;
             let write = move || {
                 arriving.write_all(&part)?;
@@ -153,17 +166,63 @@ impl Cluster {
                 std::io::Result::Ok(arriving)
             };
             let written = tokio::task::spawn_blocking(write).await.map_err(|error| error.to_string())?;
-            arriving = written.map_err(|error| format!("receive a copy: {error}"))?;
+            arriving = written.map_err(failed)?;
             offset += length;
             if length == 0 {
                 break;
             }
         }
-        if offset == offered.bytes {
-            Ok(Some(offered.mark))
-        } else {
-            Err("the copy was cut short".to_owned())
+        if offset == bytes { Ok(()) } else { Err("the copy was cut short".to_owned()) }
+    }
+
+    /// Has a member fetch what is to take the place of a file from this node, which made it, and prove it.
+    pub async fn hand_out(&self, node: u64, replacement: &Replacement) -> Result<(), String> {
+        let path = self.store().replacement_path(replacement.file, replacement.id);
+        let bytes = fs::metadata(&path).map_err(|error| format!("read {}: {error}", path.display()))?.len();
+        let question = Question::TakeReplacement { replacement: replacement.clone(), bytes };
+        self.fetch(node, &question, COPY_WITHIN).await.map(drop)
+    }
+
+    /// On a member: fetches it, going on where an earlier attempt was cut short, and proves it.
+    pub(super) async fn take_replacement(
+        &self,
+        from: u64,
+        replacement: Replacement,
+        bytes: u64,
+    ) -> Result<(), String> {
+        let Replacement { id, file, .. } = replacement;
+        let taking = self.copies().taking.try_lock();
+        let _alone = taking.map_err(|_| "this node is fetching a restored file already".to_owned())?;
+        let path = self.store().replacement_path(file, id);
+        let resumed = fs::metadata(&path).is_ok_and(|about| about.len() <= bytes);
+        if !resumed {
+            let store = Arc::clone(self.store());
+            let begin = move || {
+                let path = store.begin_replacement(file, id).map_err(|fault| fault.to_string())?;
+                create_anew(&path).map_err(|error| format!("make {}: {error}", path.display()))
+            };
+            tokio::task::spawn_blocking(begin).await.map_err(|error| error.to_string())??;
         }
+        let part = |offset| Question::PartOfReplacement { id, file, offset };
+        self.receive(from, &part, &path, bytes).await?;
+        let store = Arc::clone(self.store());
+        let proven = tokio::task::spawn_blocking(move || store.prove_replacement(&replacement)).await;
+        let proven = proven.map_err(|error| error.to_string())?;
+        if proven.is_err() {
+            // The next attempt begins anew.
+            let _ = fs::remove_file(&path);
+        }
+        proven.map_err(|fault| fault.to_string())
+    }
+
+    /// A part of what this node made.
+    pub(super) async fn part_of_replacement(
+        &self,
+        file: FileId,
+        id: Uuid,
+        offset: u64,
+    ) -> Result<Bytes, String> {
+        read_part(self.store().replacement_path(file, id), offset).await
     }
 
     async fn fetch(&self, node: u64, question: &Question, within: Duration) -> Result<Bytes, String> {
@@ -172,8 +231,20 @@ impl Cluster {
     }
 }
 
+async fn read_part(path: PathBuf, offset: u64) -> Result<Bytes, String> {
+    let read = move || {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut part = Vec::new();
+        file.take(PART_BYTES).read_to_end(&mut part)?;
+        std::io::Result::Ok(Bytes::from(part))
+    };
+    let part = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
+    part.map_err(|error| error.to_string())
+}
+
 /// An empty file, with nothing of an earlier copy beside it.
-fn create(path: &Path) -> std::io::Result<File> {
+fn create_anew(path: &Path) -> std::io::Result<File> {
     for extension in ["db", "db-wal", "db-shm"] {
         match fs::remove_file(path.with_extension(extension)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),

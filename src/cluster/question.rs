@@ -13,11 +13,12 @@ use futures_util::future::join_all;
 use raft::Leadership;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
 use super::{About, Cluster, KeyText};
 use crate::{
     kernel::{Fault, FileId},
-    store::{Found, Generation, LEVEL, Standing, Store, Sum, VERSION},
+    store::{Found, Generation, LEVEL, Replacement, Standing, Store, Sum, VERSION},
 };
 
 /// How long a member may take to answer.
@@ -73,6 +74,22 @@ pub enum Question {
     Part {
         /// Which copy.
         copy: u64,
+        /// From which byte.
+        offset: u64,
+    },
+    /// To fetch what is to take the place of a file from whoever asks, and to prove it.
+    TakeReplacement {
+        /// What it is.
+        replacement: Replacement,
+        /// How long it is.
+        bytes: u64,
+    },
+    /// A part of it, as it is; empty at its end.
+    PartOfReplacement {
+        /// Which.
+        id: Uuid,
+        /// Of which file.
+        file: FileId,
         /// From which byte.
         offset: u64,
     },
@@ -153,6 +170,13 @@ impl Cluster {
             }
             Question::Copy { file } => written(&self.make_copy(file).await?),
             Question::Part { copy, offset } => self.part_of_copy(copy, offset).await,
+            Question::TakeReplacement { replacement, bytes } => {
+                self.require_leader(from)?;
+                written(&self.take_replacement(from, replacement, bytes).await?)
+            }
+            Question::PartOfReplacement { id, file, offset } => {
+                self.part_of_replacement(file, id, offset).await
+            }
             Question::Keys => written(&self.key_report()),
             Question::TakeKey { generation, key } => {
                 self.require_leader(from)?;

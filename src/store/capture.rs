@@ -79,7 +79,7 @@ impl Store {
 }
 
 /// What the file says of itself, without its write-ahead log.
-fn look(path: &Path, key: &[u8; 32], number: u32) -> Result<Captured, Fault> {
+pub(super) fn look(path: &Path, key: &[u8; 32], number: u32) -> Result<Captured, Fault> {
     let connection = open::without_log(path, key)?;
     let state = read_state(&connection)?;
     let ask = |pragma: &str| connection.query_row(pragma, [], |row| row.get(0));
@@ -87,7 +87,8 @@ fn look(path: &Path, key: &[u8; 32], number: u32) -> Result<Captured, Fault> {
     Ok(Captured { mark: state.mark, at: state.at, sum: state.sum, page_bytes, pages, key: number })
 }
 
-fn give_out(path: &Path, captured: &Captured, to: &mut dyn Pages) -> Result<(), Fault> {
+/// Gives out every page of a file.
+pub(super) fn give_out(path: &Path, captured: &Captured, to: &mut dyn Pages) -> Result<(), Fault> {
     let failed = |error| Fault::new(format!("read {}", path.display()), error);
     let mut source = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(failed)?);
     let mut page = vec![0; usize::try_from(captured.page_bytes).unwrap_or_default()];

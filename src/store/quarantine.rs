@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::{
     durable::{read_if_present, write_secret},
     files::{Store, lock},
+    replacement::NotHere,
 };
 use crate::kernel::{Fault, FileId, Millis};
 
@@ -101,9 +102,10 @@ impl fmt::Display for Lost {
 
 impl Error for Lost {}
 
-/// Whether a fault says that what lies on disk is not what was written.
+/// Whether a fault says that what lies on disk is not what was written, or lacks what another node has.
 pub(super) fn is_damage(fault: &Fault) -> bool {
-    causes(fault).any(|cause| cause.is::<Lost>() || cause.downcast_ref().is_some_and(sqlite::is_damage))
+    let lacks = |cause: &(dyn Error + 'static)| cause.is::<Lost>() || cause.is::<NotHere>();
+    causes(fault).any(|cause| lacks(cause) || cause.downcast_ref().is_some_and(sqlite::is_damage))
 }
 
 fn causes(fault: &Fault) -> impl Iterator<Item = &(dyn Error + 'static)> {

@@ -234,6 +234,19 @@ impl Writer {
             // Written after the record of the marks: what it did since is not on it.
             lock(&store.marks).set_sending(file, true);
         }
+        Self::over(store, connection, state)
+    }
+
+    /// A writer of a file of this store's that lies elsewhere, with its transaction begun.
+    pub(super) fn elsewhere(store: &Store, connection: Connection) -> Result<Self, Fault> {
+        let state = read_state(&connection)?;
+        let mut writer = Self::over(store, connection, state)?;
+        writer.execute("BEGIN IMMEDIATE")?;
+        writer.begun = true;
+        Ok(writer)
+    }
+
+    fn over(store: &Store, connection: Connection, state: FileState) -> Result<Self, Fault> {
         let sums = Arc::new(Mutex::new(Sums { now: state.sum, before: state.sum }));
         let (followed, mut buffer) = (Arc::clone(&sums), Vec::new());
         let follow = move |change: &sqlite::Change<'_>| lock(&followed).now.follow(change, &mut buffer);
@@ -248,6 +261,15 @@ impl Writer {
             idle: false,
             _counted: Counted::among(&store.writing),
         })
+    }
+
+    /// Ends the transaction of a file that lies elsewhere, and leaves it without a write-ahead log; where it stands.
+    pub(super) fn finish(mut self) -> Result<FileState, Fault> {
+        self.state.sum = lock(&self.sums).now;
+        self.save_state()?;
+        self.execute("COMMIT")?;
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(self.state)
     }
 
     /// The connection, inside the transaction.

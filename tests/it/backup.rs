@@ -1,6 +1,7 @@
 //! Backup: what was acknowledged comes back from a bucket, on a machine that has nothing else.
 
 mod faults;
+mod live;
 
 use std::{
     fs,

@@ -24,7 +24,7 @@ fn entered(answer: &Answer, caller: &Caller) -> Caller {
 }
 
 /// An authenticator app, confirmed: its secret, and the recovery codes that came with it.
-fn enrol_app(caller: &Caller, token: Option<&str>) -> (String, Answer) {
+pub(crate) fn enrol_app(caller: &Caller, token: Option<&str>) -> (String, Answer) {
     let begun = caller.post(&format!("{FACTORS}/totp"), &json!({ "name": "Phone", "mfa_token": token }));
     assert_eq!(begun.status, 201, "{}", begun.body);
     let secret = begun.json["secret"].as_str().unwrap().to_owned();

@@ -77,6 +77,9 @@ const INSTALLATION: &[&str] = &[
     "makeSnapshot",
     "getClusterKeys",
     "getBackup",
+    "requestRestore",
+    "listRestores",
+    "getRestore",
     "setBackupTarget",
     "removeBackupTarget",
     "setBackupPolicy",
@@ -133,7 +136,10 @@ fn paths(route: &Route, org: &str) -> Vec<String> {
     let fill = |(version, path): &(Version, &str)| {
         let path = path.replace("{org}", org).replace("{id}", NOWHERE).replace("{user}", NOWHERE);
         let path = path.replace("{note}", NOWHERE);
-        let path = path.replace("{domain}", "nowhere.test").replace("{target}", "nowhere");
+        let path = path
+            .replace("{domain}", "nowhere.test")
+            .replace("{target}", "nowhere")
+            .replace("{restore}", NOWHERE);
         let path = path.replace("{subject}", &format!("user:{NOWHERE}"));
         format!("{}{path}", version.prefix())
     };

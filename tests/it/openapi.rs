@@ -13,6 +13,7 @@ fn filled(path: &str, org: &str) -> String {
         .replace("{note}", "01890a5d-ac96-774b-bcce-b302099a8057")
         .replace("{domain}", "nowhere.test")
         .replace("{target}", "nowhere")
+        .replace("{restore}", "01890a5d-ac96-774b-bcce-b302099a8057")
         .replace("{subject}", "everyone")
         .replace("{user}", "01890a5d-ac96-774b-bcce-b302099a8057")
 }

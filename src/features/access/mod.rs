@@ -23,8 +23,8 @@ mod recall;
 
 pub use commands::{
     DeleteGrant, DeleteGroup, DeletePolicy, DeleteRole, ForgetExpired, GiveRole, SaveGrant, SaveGroup,
-    SavePolicy, SaveRole, SetMember, TakeRole, circumstances_of, forget_user, oversee, require, require_for,
-    require_may_give_role,
+    SavePolicy, SaveRole, SetMember, TakeRole, circumstances_of, forget_subject, forget_user, oversee,
+    require, require_for, require_may_give_role,
 };
 pub use model::{Circumstances, Compiled, External, Standing, Verdict};
 pub use queries::{

@@ -1,5 +1,7 @@
 //! Appending events, which the dispatcher does and never a slice; and erasing what they say about a person.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 use uuid::Builder;
@@ -10,8 +12,8 @@ use super::{
 };
 use crate::{
     cluster::{Apply, Note},
-    kernel::{Actor, Millis, OrgId, Origin, Refusal, RequestId, UserId, to_hex},
-    store::Stop,
+    kernel::{Actor, Fault, Millis, OrgId, Origin, Refusal, RequestId, UserId, to_hex},
+    store::{Stop, take_rows},
 };
 
 /// One entry's attempt at something: what the dispatcher knows about it.
@@ -114,12 +116,8 @@ fn bytes_of(leaf: &Leaf) -> Result<Vec<u8>, Stop> {
     Ok(canonical::of_leaf(&Leaf { changes, ..leaf.clone() })?)
 }
 
-fn head(tx: &Connection) -> Result<(i64, [u8; 32]), Stop> {
-    let last = tx
-        .prepare_cached(SELECT_HEAD)?
-        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?)))
-        .optional()?;
-    Ok(last.unwrap_or((0, CHAIN_START)))
+fn head(tx: &Connection) -> Result<(i64, [u8; 32]), Fault> {
+    Ok(last_event(tx)?.unwrap_or((0, CHAIN_START)))
 }
 
 /// UUIDv7 from the entry's stamp and random bytes: the same on every node.
@@ -180,11 +178,6 @@ fn personal_fields(origin: &Origin, noted: Value) -> Option<Value> {
     (!fields.is_empty()).then_some(Value::Object(fields))
 }
 
-/// Number of the last event; 0 when there is none.
-pub fn last_seq(tx: &Connection) -> Result<i64, Stop> {
-    Ok(head(tx)?.0)
-}
-
 /// Erases the personal fields of events behind `from` up to `to` that a person caused, that are about the person, or
 /// that hold the person's address. The leaves stay, and the chain with them.
 pub fn erase_personal(
@@ -196,6 +189,67 @@ pub fn erase_personal(
     Ok(cx.tx.prepare_cached(ERASE_PERSONAL)?.execute((from, to, person.to_string(), email))?)
 }
 
+/// Whether the trail of a file begins as that of another one: with the same events, up to its last.
+pub fn continues(longer: &Connection, shorter: &Connection) -> Result<bool, Fault> {
+    let Some((seq, chain)) = last_event(shorter)? else { return Ok(true) };
+    let there = longer.prepare_cached(SELECT_CHAIN)?.query_row([seq], |row| row.get::<_, [u8; 32]>(0));
+    Ok(there.optional()? == Some(chain))
+}
+
+/// Gives a file that was made from a backup the trail of the one whose place it takes: that one goes on.
+pub fn keep_trail(restored: &Connection, present: &Connection) -> Result<(), Fault> {
+    if !continues(present, restored)? {
+        return Err(Fault::found(
+            "the restored file has a trail that is not the beginning of the present one",
+        ));
+    }
+    let seq = last_seq(restored)?;
+    take_rows(present, restored, "audit_events", Some(("seq", seq)))?;
+    // Erased since, it stays erased: rows of personal fields go, and never come.
+    let count = |tx: &Connection| tx.query_row(COUNT_PERSONAL, [seq], |row| row.get::<_, i64>(0));
+    if count(present)? != count(restored)? {
+        let kept = present
+            .prepare(PERSONAL_UPTO)?
+            .query_map([seq], |row| row.get(0))?
+            .collect::<Result<BTreeSet<i64>, _>>()?;
+        let known = restored
+            .prepare(PERSONAL_UPTO)?
+            .query_map([seq], |row| row.get(0))?
+            .collect::<Result<BTreeSet<i64>, _>>()?;
+        for gone in known.difference(&kept) {
+            restored.prepare_cached(DELETE_PERSONAL)?.execute([gone])?;
+        }
+    }
+    take_rows(present, restored, "audit_personal", Some(("seq", seq)))
+}
+
+/// Takes the trail out of a file that is made for another organization, or for another history of the same.
+pub fn drop_trail(restored: &Connection) -> Result<(), Fault> {
+    Ok(restored.execute_batch(DELETE_TRAIL)?)
+}
+
+/// Whether nothing was done in an organization but to make it and to change what is said of it.
+pub fn is_untouched(tx: &Connection) -> Result<bool, Fault> {
+    Ok(tx.prepare_cached(UNTOUCHED)?.query_row([], |row| row.get(0))?)
+}
+
+/// To what an action was done, in events behind `seq`.
+pub fn done_to(tx: &Connection, action: &str, seq: i64) -> Result<Vec<String>, Fault> {
+    let mut statement = tx.prepare_cached(DONE_TO)?;
+    let found = statement.query_map((seq, action), |row| row.get(0))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Number of the last event; 0 when there is none.
+pub fn last_seq(tx: &Connection) -> Result<i64, Fault> {
+    Ok(last_event(tx)?.map_or(0, |(seq, _)| seq))
+}
+
+/// Number of the last event, and the chain after it.
+fn last_event(tx: &Connection) -> Result<Option<(i64, [u8; 32])>, Fault> {
+    Ok(tx.prepare_cached(SELECT_HEAD)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
 const ERASE_PERSONAL: &str = "DELETE FROM audit_personal WHERE seq > ?1 AND seq <= ?2
     AND (json_extract(CAST(personal AS TEXT), '$.email') = ?4 OR seq IN (
         SELECT seq FROM audit_events WHERE seq > ?1 AND seq <= ?2
@@ -205,3 +259,12 @@ const INSERT_EVENT: &str = "INSERT INTO audit_events
     (seq, id, at_ms, actor_id, action, resource_type, resource_id, outcome, leaf, chain)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const INSERT_PERSONAL: &str = "INSERT INTO audit_personal (seq, salt, personal) VALUES (?1, ?2, ?3)";
+const SELECT_CHAIN: &str = "SELECT chain FROM audit_events WHERE seq = ?1";
+const COUNT_PERSONAL: &str = "SELECT count(*) FROM audit_personal WHERE seq <= ?1";
+const PERSONAL_UPTO: &str = "SELECT seq FROM audit_personal WHERE seq <= ?1";
+const DELETE_PERSONAL: &str = "DELETE FROM audit_personal WHERE seq = ?1";
+const DELETE_TRAIL: &str = "DELETE FROM audit_personal; DELETE FROM audit_events;";
+const UNTOUCHED: &str = "SELECT NOT EXISTS (SELECT 1 FROM audit_events
+    WHERE outcome = 'success' AND action NOT LIKE 'organizations.%')";
+const DONE_TO: &str = "SELECT resource_id FROM audit_events
+    WHERE seq > ?1 AND action = ?2 AND outcome = 'success' AND resource_id IS NOT NULL";

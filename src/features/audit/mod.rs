@@ -17,5 +17,7 @@ mod queries;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use canonical::of_value as canonical_bytes;
-pub use commands::{Attempt, append, erase_personal, last_seq};
+pub use commands::{
+    Attempt, append, continues, done_to, drop_trail, erase_personal, is_untouched, keep_trail, last_seq,
+};
 pub use queries::verify_chain;

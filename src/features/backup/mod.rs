@@ -3,7 +3,8 @@
 //! Words: a *target* is a bucket or folder; an *image* is a file at an index, as a chain of LTX files that litestream
 //! restores; a *segment* is a stretch of the log; a *catalogue* names the images of one cut; the *vault* holds the keys;
 //! the *recovery key* opens the vault and is the operator's alone; a *lineage* is one history; a *drill* is a restore into
-//! scratch. Owns the tables `backup_targets`, `backup_state` and `backup_drills` of the system file.
+//! scratch. Owns the tables `backup_targets`, `backup_state`, `backup_drills` and
+//! `backup_restores` of the system file.
 //!
 //! What always holds:
 //! - no writer waits for a backup, and what is put was committed;
@@ -27,10 +28,10 @@ mod queries;
 pub mod restore;
 
 pub use commands::{
-    BeginLineage, Load, NoteProgress, Progress, RecordDrill, RemoveTarget, RequestDrill, SetBackupPolicy,
-    SetTarget, TargetSet,
+    BeginLineage, EndRestore, Ended, Load, NoteProgress, Progress, RecordDrill, RemoveTarget, ReplaceContent,
+    RequestDrill, RequestRestore, SetBackupPolicy, SetTarget, TargetSet,
 };
-pub use queries::{State, Target, drills, last_drills, state, targets};
+pub use queries::{Restore, State, Target, drills, last_drills, state, targets, wanted_restores};
 
 use crate::{kernel::Fault, store::Keyring};
 
@@ -41,6 +42,9 @@ pub(crate) fn credentials_context(target: &str) -> String {
 
 /// The context under which the recovery key is sealed.
 pub(crate) const RECOVERY_CONTEXT: &str = "backup-recovery-key";
+
+/// The name under which the leader says how far the restore of an organization is.
+pub const RESTORE_REPORT: &str = "restore";
 
 /// The recovery key, unsealed.
 pub fn recovery_key(keyring: &Keyring, sealed: &[u8]) -> Result<formats::RecoveryKey, Fault> {

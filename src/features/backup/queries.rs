@@ -1,13 +1,17 @@
-//! Targets, the state, drills.
+//! Targets, the state, drills, restores.
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Params, Row};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{commands::Progress, formats::Drill, model::Policy};
-use crate::kernel::{Fault, Millis};
+use super::{
+    commands::{Ended, Progress},
+    formats::Drill,
+    model::{Policy, Until},
+};
+use crate::kernel::{Fault, Millis, OrgId};
 
 /// What is backed up, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +123,66 @@ pub fn last_drills(tx: &Connection) -> Result<(Option<Millis>, Option<Millis>), 
     Ok(row?)
 }
 
+/// A restore of one organization into the running cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// Names it.
+    pub id: Uuid,
+    /// Whose content.
+    pub organization: OrgId,
+    /// Into whose place.
+    pub into: OrgId,
+    /// From which target.
+    pub target: String,
+    /// To which moment.
+    pub until: Until,
+    /// When it was asked for.
+    pub at: Millis,
+    /// When it was over, and what became of it; none while it is wanted.
+    pub ended: Option<(Millis, Ended)>,
+}
+
+/// Those that are not over.
+pub fn wanted_restores(tx: &Connection) -> Result<Vec<Restore>, Fault> {
+    read_restores(tx, WANTED_RESTORES, [])
+}
+
+/// The newest, newest first.
+pub(super) fn restores(tx: &Connection, count: u32) -> Result<Vec<Restore>, Fault> {
+    read_restores(tx, RESTORES, [count])
+}
+
+/// One of them.
+pub(super) fn find_restore(tx: &Connection, id: Uuid) -> Result<Option<Restore>, Fault> {
+    Ok(read_restores(tx, RESTORE, [id.to_string()])?.pop())
+}
+
+fn read_restores(tx: &Connection, sql: &str, with: impl Params) -> Result<Vec<Restore>, Fault> {
+    let mut statement = tx.prepare_cached(sql)?;
+    let mut rows = statement.query(with)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read_restore(row)?);
+    }
+    Ok(found)
+}
+
+fn read_restore(row: &Row<'_>) -> Result<Restore, Fault> {
+    let text = |column| row.get::<_, String>(column);
+    let id = |text: String| text.parse::<Uuid>().map_err(|error| Fault::new("read an id", error));
+    let (ended, result): (Option<i64>, Option<String>) = (row.get(6)?, row.get(7)?);
+    let result = result.map(|result| json(&result)).transpose()?;
+    Ok(Restore {
+        id: id(text(0)?)?,
+        organization: OrgId(id(text(1)?)?),
+        into: OrgId(id(text(2)?)?),
+        target: text(3)?,
+        until: json(&text(4)?)?,
+        at: Millis(row.get(5)?),
+        ended: ended.map(Millis).zip(result),
+    })
+}
+
 fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Fault> {
     serde_json::from_str(text).map_err(|error| Fault::new("read what is stored of a backup", error))
 }
@@ -130,3 +194,9 @@ const TARGETS: &str =
     FROM backup_targets ORDER BY name";
 const DRILLS: &str = "SELECT at_ms, result FROM backup_drills ORDER BY at_ms DESC, id DESC LIMIT ?1";
 const LAST_DRILLS: &str = "SELECT max(CASE WHEN passed THEN at_ms END), max(at_ms) FROM backup_drills";
+const WANTED_RESTORES: &str = "SELECT id, organization, into_id, target, upto, at_ms, ended_ms, result
+    FROM backup_restores WHERE state = 'wanted' ORDER BY id";
+const RESTORES: &str = "SELECT id, organization, into_id, target, upto, at_ms, ended_ms, result
+    FROM backup_restores ORDER BY at_ms DESC, id DESC LIMIT ?1";
+const RESTORE: &str = "SELECT id, organization, into_id, target, upto, at_ms, ended_ms, result
+    FROM backup_restores WHERE id = ?1";

@@ -54,6 +54,18 @@ fn seal_context(organization: OrgId, user: UserId, factor: FactorId) -> String {
     format!("factors-totp:{organization}:{user}:{factor}")
 }
 
+/// A secret, sealed for another organization, in whose file it is to lie.
+pub(super) fn reseal(
+    keyring: &Keyring,
+    (from, to): (OrgId, OrgId),
+    user: UserId,
+    factor: FactorId,
+    sealed: &[u8],
+) -> Result<Vec<u8>, Fault> {
+    let secret = open(keyring, from, user, factor, sealed)?;
+    keyring.seal_for_life(&seal_context(to, user, factor), secret.as_slice())
+}
+
 /// Draws a secret for an authenticator app, and seals it.
 pub(super) fn draw(
     keyring: &Keyring,

@@ -90,6 +90,18 @@ pub(super) fn totp(tx: &Connection, user: UserId, named: Option<FactorId>) -> Re
     row.map(|(id, sealed)| Ok(Totp { id: factor_id(&id)?, sealed })).transpose()
 }
 
+/// Every secret of the file: which factor, of whom, sealed.
+pub(super) fn secrets(tx: &Connection) -> Result<Vec<(FactorId, UserId, Vec<u8>)>, Fault> {
+    let mut statement = tx.prepare_cached(SECRETS)?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
+    rows.map(|row| {
+        let (id, user, sealed): (String, String, Vec<u8>) = row?;
+        let user = user.parse().map_err(|error| Fault::new("read whose a factor is", error))?;
+        Ok((factor_id(&id)?, user, sealed))
+    })
+    .collect()
+}
+
 /// The passkeys of a user.
 pub(super) fn passkeys(tx: &Connection, user: UserId) -> Result<Vec<Passkey>, Fault> {
     let mut statement = tx.prepare_cached(PASSKEYS)?;
@@ -155,6 +167,7 @@ const HAS: &str = "SELECT
 const TOTP: &str = "SELECT id, sealed FROM factors_totp
     WHERE user_id = ?1 AND iif(?2 IS NULL, confirmed_ms IS NOT NULL, id = ?2)
     ORDER BY id LIMIT 1";
+const SECRETS: &str = "SELECT id, user_id, sealed FROM factors_totp";
 const PASSKEYS: &str = "SELECT id, credential_id, credential, counter FROM factors_passkeys
     WHERE user_id = ?1 ORDER BY id";
 const ATTEMPTS: &str = "SELECT due_ms, attempts, attempted_ms FROM factors_users WHERE user_id = ?1";

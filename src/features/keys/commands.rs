@@ -1,12 +1,13 @@
 //! A rotation begins, and goes from step to step.
 
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::queries;
 use crate::{
     cluster::{Apply, Command, Kind},
-    kernel::{Permission, Refusal},
+    kernel::{Fault, Permission, Refusal},
     store::{Generation, Stop, WrappedKey},
 };
 
@@ -120,6 +121,12 @@ impl Command for Rekey {
         cx.change_key(self.number, self.key);
         Ok(self.number)
     }
+}
+
+/// Gives a file that was made from a backup the number of the key of the one whose place it takes.
+pub fn keep_data_key(restored: &Connection, present: &Connection) -> Result<(), Fault> {
+    restored.prepare_cached(SET_DATA_KEY)?.execute([queries::data_key(present)?])?;
+    Ok(())
 }
 
 const SET_DATA_KEY: &str = "UPDATE spine_state SET data_key = ?1 WHERE one = 1";

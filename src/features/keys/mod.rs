@@ -18,5 +18,5 @@ pub mod http;
 pub mod jobs;
 mod queries;
 
-pub use commands::{Advance, Rekey, Rotate, Step};
-pub use queries::rotating;
+pub use commands::{Advance, Rekey, Rotate, Step, keep_data_key};
+pub use queries::{data_key, rotating};

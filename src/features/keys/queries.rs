@@ -36,7 +36,7 @@ pub fn rotating(tx: &Connection) -> Result<bool, Fault> {
 }
 
 /// Number of the file's newest data key.
-pub(super) fn data_key(tx: &Connection) -> Result<u32, Fault> {
+pub fn data_key(tx: &Connection) -> Result<u32, Fault> {
     Ok(tx.prepare_cached(DATA_KEY)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(1))
 }
 

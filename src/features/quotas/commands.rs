@@ -1,5 +1,6 @@
 //! Taking, giving back, reporting, leasing.
 
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::{
     cluster::{Apply, Command, Kind, Trail},
-    kernel::{Millis, Permission, Refusal},
+    kernel::{Fault, Millis, Permission, Refusal},
     store::Stop,
 };
 
@@ -195,6 +196,33 @@ fn warn(cx: &mut Apply<'_>, after: &Allowance, raised: i64) -> Result<(), Stop> 
     Ok(())
 }
 
+/// Gives a file that was made from a backup what the one whose place it takes knows of use: what happened in a period
+/// happened, and what other services reported is theirs to take back. What is counted from rows comes with the rows.
+pub fn keep_use(restored: &Connection, present: &Connection) -> Result<(), Fault> {
+    restored.execute_batch(FORGET_USE)?;
+    let mut reading = present.prepare(USE)?;
+    let mut rows = reading.query([])?;
+    while let Some(row) = rows.next()? {
+        let row: (String, String, i64, i64, i64) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+        restored.prepare_cached(KEEP_USE)?.execute(row)?;
+    }
+    Ok(())
+}
+
+/// Says how much of a gauge is used, in a file that nobody is answered from yet.
+pub fn recount(tx: &Connection, resource: Resource, counted: i64) -> Result<(), Fault> {
+    tx.prepare_cached(RECOUNT)?.execute((resource.name(), counted))?;
+    Ok(())
+}
+
+const FORGET_USE: &str =
+    "DELETE FROM quotas_usage WHERE period <> ''; UPDATE quotas_usage SET reported = 0, warned = 0;";
+const USE: &str = "SELECT resource, period, CASE period WHEN '' THEN 0 ELSE counted END, reported, warned FROM quotas_usage";
+const KEEP_USE: &str =
+    "INSERT INTO quotas_usage (resource, period, counted, reported, warned) VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT (resource, period) DO UPDATE SET reported = excluded.reported, warned = excluded.warned";
+const RECOUNT: &str = "UPDATE quotas_usage SET counted = ?2 WHERE resource = ?1 AND period = ''";
 const UPSERT: &str = "INSERT INTO quotas_usage (resource, period, counted, reported) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (resource, period) DO UPDATE SET counted = excluded.counted, reported = excluded.reported";
 const WARN: &str = "UPDATE quotas_usage SET warned = ?3 WHERE resource = ?1 AND period = ?2";

@@ -17,6 +17,6 @@ pub mod jobs;
 pub mod model;
 mod queries;
 
-pub use commands::{CountCalls, LeaseCalls, MeasureStorage, ReportUsage, give_back, take};
+pub use commands::{CountCalls, LeaseCalls, MeasureStorage, ReportUsage, give_back, keep_use, recount, take};
 pub use model::{Allowance, Plan, Resource};
 pub use queries::{allowance, allowances, overages, plan};

@@ -217,7 +217,10 @@ impl Stage {
         let filled =
             filled.replace("{user}", &self.user).replace("{subject}", &format!("user:{}", self.user));
         let filled = filled.replace("{organization}", "me").replace("{permission}", "read:case");
-        let filled = filled.replace("{*rest}", "there").replace("{target}", "nowhere");
+        let filled = filled
+            .replace("{*rest}", "there")
+            .replace("{target}", "nowhere")
+            .replace("{restore}", "01890a5d-ac96-774b-bcce-b302099a8057");
         let body = self.filled(gentle_body(route.operation));
         let body = (route.method != Method::Get).then_some(body.as_bytes());
         let filled = format!("{}{filled}", version.prefix());

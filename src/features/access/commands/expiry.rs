@@ -1,12 +1,13 @@
 //! What ends by itself, and what ends with a user.
 
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
     cluster::{Apply, Command, Kind},
     features::access::model::Subject,
-    kernel::{Permission, UserId},
+    kernel::{Fault, Permission, UserId},
     store::Stop,
 };
 
@@ -48,11 +49,17 @@ impl Command for ForgetExpired {
 
 /// Forgets all that was given to or taken from a user, inside the command that deletes it.
 pub fn forget_user(cx: &mut Apply<'_>, user: UserId) -> Result<(), Stop> {
-    let subject = Subject::User(user).to_string();
-    cx.tx.prepare_cached(DELETE_MEMBERSHIPS)?.execute([user.to_string()])?;
-    cx.tx.prepare_cached(DELETE_HOLDINGS_OF)?.execute([&subject])?;
-    cx.tx.prepare_cached(DELETE_GRANTS_OF)?.execute([&subject])?;
+    forget_subject(cx.tx, user)?;
     cx.touch_access();
+    Ok(())
+}
+
+/// Takes everything back that was given to a user, in a file that nobody is answered from yet.
+pub fn forget_subject(tx: &Connection, user: UserId) -> Result<(), Fault> {
+    let subject = Subject::User(user).to_string();
+    tx.prepare_cached(DELETE_MEMBERSHIPS)?.execute([user.to_string()])?;
+    tx.prepare_cached(DELETE_HOLDINGS_OF)?.execute([&subject])?;
+    tx.prepare_cached(DELETE_GRANTS_OF)?.execute([&subject])?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ mod roles;
 mod simulate;
 
 pub use escalation::require_may_give_role;
-pub use expiry::{ForgetExpired, forget_user};
+pub use expiry::{ForgetExpired, forget_subject, forget_user};
 pub use grants::{DeleteGrant, SaveGrant};
 pub use groups::{DeleteGroup, SaveGroup, SetMember};
 pub use policies::{DeletePolicy, SavePolicy};

@@ -1,5 +1,6 @@
-//! Targets, the policy, drills and the status, for platform administrators.
+//! Targets, the policy, drills, restores and the status, for platform administrators.
 
+mod restores;
 mod status;
 
 use serde::de::DeserializeOwned;
@@ -74,6 +75,9 @@ pub fn routes() -> Vec<Route> {
             |cx| Box::pin(status::list_drills(cx)),
         ),
     ]
+    .into_iter()
+    .chain(restores::routes())
+    .collect()
 }
 
 type Answer = raft::Later<'static, Result<Reply, Problem>>;

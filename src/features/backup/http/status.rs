@@ -31,19 +31,20 @@ pub(super) async fn show(mut cx: Cx) -> Result<Reply, Problem> {
         Ok((queries::state(tx)?, queries::targets(tx)?, queries::last_drills(tx)?))
     };
     let stored = cx.cluster.read(&View::Local, OrgId::SYSTEM, look).await?.ok_or_else(Problem::not_found)?;
-    let live = ask_leader(&cx.cluster).await;
+    let live = ask_leader(&cx.cluster, REPORT).await;
     Ok(Reply::ok(view(stored, &live, cx.now)))
 }
 
-async fn ask_leader(cluster: &Cluster) -> Result<Value, String> {
+/// What the leader reports under a name.
+pub(super) async fn ask_leader(cluster: &Cluster, name: &str) -> Result<Value, String> {
     let leader = match *cluster.leadership().borrow() {
-        Leadership::Leader { .. } => return Ok(cluster.reported(REPORT)),
+        Leadership::Leader { .. } => return Ok(cluster.reported(name)),
         Leadership::Follower { leader } => leader,
         Leadership::NoLeader => {
             return Err("there is no leader, and without one nothing is backed up".to_owned());
         }
     };
-    cluster.ask(leader, &Question::Report { name: REPORT.to_owned() }).await
+    cluster.ask(leader, &Question::Report { name: name.to_owned() }).await
 }
 
 fn view((state, targets, (passed, last)): Stored, live: &Result<Value, String>, now: Millis) -> Value {

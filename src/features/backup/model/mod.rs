@@ -2,6 +2,8 @@
 
 mod names;
 mod policy;
+mod until;
 
 pub use names::{HEAD, Names};
 pub use policy::Policy;
+pub use until::Until;

@@ -7,6 +7,7 @@
 //! <lineage>/log/<first>-<last>.seg       entries of the log, by index (16 hexadecimal digits)
 //! <lineage>/epochs/<epoch>.json          who uploaded images in it (8 decimal digits)
 //! <lineage>/files/<file>/<epoch>/…       LTX files; what a litestream URL points at
+//! <lineage>/replacements/<file>/<id>.ltx what an entry puts in the place of a file that was restored by itself
 //! <lineage>/catalog/<index>-<epoch>.json which images are one cut, by the index up to which they hold everything
 //! ```
 
@@ -86,6 +87,22 @@ impl Names {
         Some((file, epoch.parse().ok()?))
     }
 
+    /// All restored files that took the place of another.
+    pub fn replacements(&self) -> String {
+        format!("{}/replacements/", self.0)
+    }
+
+    /// One of them.
+    pub fn replacement(&self, file: FileId, id: Uuid) -> String {
+        format!("{}{file}/{id}.ltx", self.replacements())
+    }
+
+    /// Whose place it took, and its name.
+    pub fn parse_replacement(&self, key: &str) -> Option<(FileId, Uuid)> {
+        let (file, id) = key.strip_prefix(&self.replacements())?.strip_suffix(".ltx")?.split_once('/')?;
+        Some((file.parse::<OrgId>().ok()?, id.parse().ok()?))
+    }
+
     /// All catalogues.
     pub fn catalogues(&self) -> String {
         format!("{}/catalog/", self.0)
@@ -119,6 +136,8 @@ mod tests {
         assert_eq!(names.parse_catalogue(&names.catalogue(77, 3)), Some((77, 3)));
         let chain = names.chain(OrgId::SYSTEM, 2);
         assert_eq!(names.parse_chain(&format!("{chain}/0009/x.ltx")), Some((OrgId::SYSTEM, 2)));
+        let replacement = names.replacement(OrgId::SYSTEM, Uuid::from_u128(3));
+        assert_eq!(names.parse_replacement(&replacement), Some((OrgId::SYSTEM, Uuid::from_u128(3))));
         assert!(names.before_segment(10) < names.segment(10, 10));
         assert!(names.before_segment(10) > names.segment(9, 500));
         assert!(names.segment(9, 9) < names.segment(16, 16));

@@ -47,23 +47,29 @@ impl Source<'_> {
             let bytes = objects::require(self.bucket, &key).await?;
             add(&mut out, &mut carried, &key, &bytes).map_err(failed)?;
         }
+        // Each object, and what it is called in a folder, where litestream's names are others.
+        let mut large: Vec<(String, String)> = Vec::new();
+        for (_, _, key) in self.replacements().await? {
+            large.push((key.clone(), key));
+        }
         for (file, image) in &plan.catalogue.files {
             let chain = self.names.chain(*file, image.epoch);
             for name in self.chain(&chain, image.mark).await? {
-                let key = format!("{chain}/{}", name.key(objects::layout(self.bucket)));
-                let part = scratch.join("carried.ltx");
-                let bytes = self.bucket.get_to_file(&key, &part).await.map_err(objects::told)?;
-                let bytes = bytes.ok_or_else(|| format!("{key} is gone"))?;
-                // Unpacked it is a folder, where litestream's names are others.
-                let name = format!("{chain}/{}", name.key(Layout::Folder));
-                (out, carried) = spawn_blocking(move || {
-                    out.append_path_with_name(&part, &name)?;
-                    Ok((out, Carried { objects: carried.objects + 1, bytes: carried.bytes + bytes }))
-                })
-                .await
-                .map_err(|error| error.to_string())?
-                .map_err(failed)?;
+                let in_folder = format!("{chain}/{}", name.key(Layout::Folder));
+                large.push((format!("{chain}/{}", name.key(objects::layout(self.bucket))), in_folder));
             }
+        }
+        for (key, name) in large {
+            let part = scratch.join("carried.ltx");
+            let bytes = self.bucket.get_to_file(&key, &part).await.map_err(objects::told)?;
+            let bytes = bytes.ok_or_else(|| format!("{key} is gone"))?;
+            (out, carried) = spawn_blocking(move || {
+                out.append_path_with_name(&part, &name)?;
+                Ok((out, Carried { objects: carried.objects + 1, bytes: carried.bytes + bytes }))
+            })
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(failed)?;
         }
         let synced = out.into_inner().and_then(|mut out| out.flush().map(|()| out));
         synced.and_then(|out| out.get_ref().sync_all()).map_err(failed)?;

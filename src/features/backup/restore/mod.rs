@@ -3,6 +3,7 @@
 mod carry;
 mod fetch;
 mod plan;
+mod replaced;
 mod verify;
 
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use super::{
 };
 use crate::{kernel::Millis, store::Keyring};
 
+pub use super::model::Until;
 pub use carry::{Carried, import};
 pub use fetch::Fetched;
-pub use plan::{Plan, Until};
+pub use plan::Plan;
+pub use replaced::put_replacement;
 pub use verify::Verified;
 
 /// A history in a bucket.

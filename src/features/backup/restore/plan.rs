@@ -5,20 +5,9 @@ use super::{
         formats::{Catalogue, SEGMENT_ENTRIES_MAX},
         objects,
     },
-    Source,
+    Source, Until,
 };
 use crate::kernel::Millis;
-
-/// Up to where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// The newest moment there is.
-    Newest,
-    /// The entry at this index, and none after it.
-    Index(u64),
-    /// The last entry stamped at this moment or before it.
-    At(Millis),
-}
 
 /// What a restore takes.
 #[derive(Debug)]
@@ -37,7 +26,12 @@ impl Source<'_> {
     /// Finds the newest catalogue that is not after the moment, and the segments from there to it.
     pub async fn plan(&self, until: Until) -> Result<Plan, String> {
         let mut catalogues = self.catalogues().await?;
-        let mut why = "nothing can be restored: no catalogue was ever put".to_owned();
+        let mut why = catalogues.first().map_or_else(
+            || "nothing can be restored: no catalogue was ever put".to_owned(),
+            |(cut, _)| {
+                format!("that moment lies before the oldest images, which are of entry {cut} or later")
+            },
+        );
         // The newest one may be ahead of the archive by a second, or what follows it may be damaged.
         while let Some(catalogue) = self.last_before(&mut catalogues, until).await? {
             let cut = catalogue.cut;

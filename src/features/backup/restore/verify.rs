@@ -41,6 +41,7 @@ pub struct Verified {
 
 /// What one object says of itself.
 enum Read {
+    Replacement,
     Segment((u64, u64)),
     Image((FileId, u32), LtxName),
 }
@@ -54,7 +55,8 @@ impl Source<'_> {
         let mut verified = Verified::default();
         let segments = objects::list(self.bucket, &self.names.segments(), None).await?;
         let images = objects::list(self.bucket, &self.names.files(), None).await?;
-        let count = (segments.len() + images.len()) as u64;
+        let replacements = objects::list(self.bucket, &self.names.replacements(), None).await?;
+        let count = (segments.len() + images.len() + replacements.len()) as u64;
         let mut reading: Vec<Later<'_, Looked>> = Vec::new();
         for object in segments {
             reading.push(Box::pin(async move {
@@ -69,12 +71,20 @@ impl Source<'_> {
                 (object.key, object.bytes, read)
             }));
         }
+        for (place, object) in replacements.into_iter().enumerate() {
+            let part = scratch.join(format!("{place}.replacement"));
+            reading.push(Box::pin(async move {
+                let read = self.read_replacement(&object.key, &part).await;
+                (object.key, object.bytes, read.map(|()| Read::Replacement))
+            }));
+        }
         let mut reading = stream::iter(reading).buffer_unordered(READ_AT_ONCE);
         let mut covered = Vec::new();
         while let Some((key, bytes, read)) = reading.next().await {
             verified.objects += 1;
             verified.bytes += bytes;
             match read {
+                Ok(Read::Replacement) => {}
                 Ok(Read::Segment(range)) => covered.push(range),
                 Ok(Read::Image(chain, name)) => verified.chains.entry(chain).or_default().push(name),
                 Err(why) => {

@@ -1,6 +1,7 @@
 //! What changes factors, and what spends them.
 
 mod attempt;
+mod carry;
 mod change;
 pub(super) mod enrol;
 mod policy;
@@ -8,6 +9,7 @@ mod prove;
 mod step_up;
 
 pub use attempt::{Attempt, RefuseProof};
+pub use carry::move_secrets;
 pub use change::{RemoveFactor, RenameFactor, RenewRecoveryCodes, ResetFactors};
 pub use enrol::{AddPasskey, BeginTotp, ConfirmTotp};
 pub use policy::SetMfaPolicy;

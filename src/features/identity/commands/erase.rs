@@ -1,5 +1,6 @@
 //! Deleting a person: the row at once, what the trail says about the person in steps.
 
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -8,11 +9,11 @@ use crate::{
     cluster::{Apply, Command, Kind, Trail},
     features::{
         access, audit,
-        identity::queries,
+        identity::{model::State, queries},
         quotas::{self, Resource},
         sessions,
     },
-    kernel::{Permission, UserId},
+    kernel::{Fault, Permission, UserId},
     store::Stop,
 };
 
@@ -84,6 +85,25 @@ impl Command for EraseTraces {
     }
 }
 
+/// Deletes, in a file that was made from a backup, whom the trail of the present one says to be deleted since. Deleted
+/// people do not come back.
+pub fn forget_deleted(restored: &Connection, trail: &Connection, since: i64) -> Result<(), Fault> {
+    let mut any = false;
+    for id in audit::done_to(trail, DeleteUser::KIND.name, since)? {
+        let user = id.parse().map_err(|error| Fault::new("read whom an event is about", error))?;
+        any |= restored.prepare_cached(DELETE)?.execute([&id])? > 0;
+        access::forget_subject(restored, user)?;
+    }
+    if any {
+        let (all, active) =
+            restored.query_row(COUNT_SEATS, [State::Active.name()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        quotas::recount(restored, Resource::MaxUsers, all)?;
+        quotas::recount(restored, Resource::MaxActiveUsers, active)?;
+    }
+    Ok(())
+}
+
+const COUNT_SEATS: &str = "SELECT count(*), count(CASE WHEN state = ?1 THEN 1 END) FROM identity_users";
 const DELETE: &str = "DELETE FROM identity_users WHERE id = ?1";
 const INSERT_ERASURE: &str = "INSERT INTO identity_erasures (user_id, email, erased_to) VALUES (?1, ?2, 0)";
 const ADVANCE: &str = "UPDATE identity_erasures SET erased_to = ?2 WHERE user_id = ?1";
