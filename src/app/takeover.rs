@@ -7,6 +7,7 @@
 use rusqlite::Connection;
 
 use crate::{
+    cluster::keep_replies,
     features::{audit, factors, identity, keys, quotas},
     kernel::{Fault, OrgId},
     store::{Keyring, take_rows},
@@ -14,7 +15,6 @@ use crate::{
 
 /// Tables whose rows stay as they are.
 const STAY: &[&str] = &[
-    "spine_replies",
     "spine_outbox",
     "organizations_profile",
     "organizations_children",
@@ -39,6 +39,7 @@ pub(super) fn prepare(
     for table in STAY.iter().chain(END) {
         restored.execute(&format!("DELETE FROM {table}"), [])?;
     }
+    restored.execute("DELETE FROM spine_replies", [])?;
     if let Some(left) = left {
         let since = if audit::continues(left, restored)? { audit::last_seq(restored)? } else { 0 };
         identity::forget_deleted(restored, left, since)?;
@@ -50,13 +51,16 @@ pub(super) fn prepare(
     if from != into || !audit::continues(present, restored)? {
         audit::drop_trail(restored)?;
     }
-    Ok(())
+    // Most of what stays is long known: what is left to apply is what comes until then.
+    audit::keep_trail(restored, present)?;
+    keep_replies(restored, present)
 }
 
 /// Completes a restored file with what does not go back, from the present one as the entry has left it.
 pub(super) fn complete(restored: &Connection, present: &Connection) -> Result<(), Fault> {
     let since = audit::last_seq(restored)?;
     audit::keep_trail(restored, present)?;
+    keep_replies(restored, present)?;
     for table in STAY {
         take_rows(present, restored, table, None)?;
     }

@@ -35,6 +35,6 @@ pub use outbox::{Delivered, ForgetSent, pending, pending_since, store_sent};
 pub use outcome::{Answer, Outcome, WITHHELD};
 pub use question::{Doubt, Joiner, Question, Stood};
 pub use raft::{ChangeError, Step as AuthorityStep};
-pub use replies::{PruneReplies, Remembered, recall, remember};
+pub use replies::{PruneReplies, Remembered, keep_replies, recall, remember};
 pub use ticket::Ticket;
 pub use verdict::{Verdict, judge};

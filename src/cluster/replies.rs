@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Apply, Command, Kind, Outcome, Trail};
 use crate::{
-    kernel::{Millis, Permission, RequestId},
+    kernel::{Fault, Millis, Permission, RequestId},
     store::Stop,
 };
 
@@ -44,6 +44,21 @@ pub fn remember(
     Ok(())
 }
 
+/// Gives a file that was made from a backup the remembered replies of the one whose place it takes. It may have had most of
+/// them since it was made: a row never changes, new ones are as new as the newest or newer, and the oldest go first.
+pub fn keep_replies(restored: &Connection, present: &Connection) -> Result<(), Fault> {
+    let oldest: Option<i64> = present.query_row(OLDEST, [], |row| row.get(0))?;
+    restored.execute(FORGET_OLD, [oldest.unwrap_or(i64::MAX)])?;
+    let newest: Option<i64> = restored.query_row(NEWEST, [], |row| row.get(0))?;
+    let mut reading = present.prepare(NEW)?;
+    let mut rows = reading.query((oldest, newest.unwrap_or(i64::MIN)))?;
+    while let Some(row) = rows.next()? {
+        let row: (Vec<u8>, i64, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        restored.prepare_cached(KEEP)?.execute(row)?;
+    }
+    Ok(())
+}
+
 /// Forgets replies older than `before`, some at a time so that no entry takes long.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PruneReplies {
@@ -69,3 +84,10 @@ const INSERT: &str =
     "INSERT INTO spine_replies (request, at_ms, fingerprint, outcome) VALUES (?1, ?2, ?3, ?4)";
 const PRUNE: &str = "DELETE FROM spine_replies WHERE request IN
     (SELECT request FROM spine_replies WHERE at_ms < ?1 ORDER BY at_ms, request LIMIT ?2)";
+const OLDEST: &str = "SELECT min(at_ms) FROM spine_replies";
+const NEWEST: &str = "SELECT max(at_ms) FROM spine_replies";
+const FORGET_OLD: &str = "DELETE FROM spine_replies WHERE at_ms <= ?1";
+const NEW: &str =
+    "SELECT request, at_ms, fingerprint, outcome FROM spine_replies WHERE at_ms = ?1 OR at_ms >= ?2";
+const KEEP: &str =
+    "INSERT OR IGNORE INTO spine_replies (request, at_ms, fingerprint, outcome) VALUES (?1, ?2, ?3, ?4)";

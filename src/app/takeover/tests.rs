@@ -40,7 +40,7 @@ const BACK: &[&str] = &[
     "workspace_terms",
 ];
 /// Each by a rule of its own.
-const OWN: &[&str] = &["audit_events", "audit_personal", "quotas_usage", "spine_state"];
+const OWN: &[&str] = &["audit_events", "audit_personal", "quotas_usage", "spine_replies", "spine_state"];
 
 #[test]
 fn of_every_table_it_is_decided_whether_it_goes_back() {
@@ -215,6 +215,25 @@ fn content_goes_back_and_what_others_rely_on_stays() {
     // Applied again after a crash it changes nothing.
     assert!(now.apply(8, &replace(&replacement), None).unwrap().is_empty());
     assert_eq!(now.standing().mark, 9);
+}
+
+#[test]
+fn answers_that_were_remembered_when_it_was_made_and_since_stay_and_those_forgotten_go() {
+    let (now, then) = now_and_then();
+    now.pass(7, None);
+    let replacement = now.make(&then);
+    now.pass(8, None);
+    // The oldest of those that were there when it was made are forgotten meanwhile.
+    now.apply(9, &PruneReplies { before: AT.plus(1), limit: 2 }, None).unwrap();
+    assert!(!now.apply(10, &replace(&replacement), None).unwrap().is_empty());
+    let requests = |tx: &Connection| {
+        let mut statement = tx.prepare("SELECT hex(request) FROM spine_replies ORDER BY request")?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+        Ok(rows.map(|row| row.unwrap()).map(|hex| u64::from_str_radix(&hex[24..], 16).unwrap()).collect())
+    };
+    let kept: Vec<u64> = now.store.read(ORG, requests).unwrap().unwrap();
+    assert_eq!(kept, [5, 6, 7, 8, 9, 10]);
+    assert!(matches!(now.store.scrub(ORG, u64::MAX).unwrap(), Scrubbed::Sound { .. }));
 }
 
 #[test]
