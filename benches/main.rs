@@ -29,8 +29,8 @@ mod report;
 use self::{
     etcd::Etcd,
     figures::{
-        access, backup, checks, cold, crowd, failover, flood, idle, import, lists, login, reads, rejoin,
-        restart, restore, rpo, scrub, startup, stop, tokens, writes,
+        access, back, backup, checks, cold, crowd, failover, flood, idle, import, lists, login, reads,
+        rejoin, restart, restore, rpo, scrub, startup, stop, tokens, writes,
     },
     options::{Figure, Options},
     product::Product,
@@ -83,6 +83,9 @@ async fn run(options: &Options) {
     }
     if options.wants(Figure::Restore) {
         restore::measure(options, &mut report).await;
+    }
+    if options.wants(Figure::RestoreInPlace) {
+        back::measure(options, &mut report).await;
     }
     if options.wants(Figure::Rpo) {
         rpo::measure(options, &mut report).await;

@@ -27,11 +27,12 @@ pub enum Figure {
     BackupCost,
     BackupRequests,
     Restore,
+    RestoreInPlace,
     Rpo,
 }
 
 impl Figure {
-    const ALL: [(&'static str, Self); 23] = [
+    const ALL: [(&'static str, Self); 24] = [
         ("idle", Self::Idle),
         ("writes", Self::Writes),
         ("import", Self::Import),
@@ -54,6 +55,7 @@ impl Figure {
         ("backup-cost", Self::BackupCost),
         ("backup-requests", Self::BackupRequests),
         ("restore", Self::Restore),
+        ("restore-in-place", Self::RestoreInPlace),
         ("rpo", Self::Rpo),
     ];
 }
@@ -131,6 +133,7 @@ impl Options {
                 | Figure::BackupCost
                 | Figure::BackupRequests
                 | Figure::Restore
+                | Figure::RestoreInPlace
                 | Figure::Rpo,
             ) => false,
             Some(Figure::Login | Figure::Checks) => nodes == 1,

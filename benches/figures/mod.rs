@@ -1,6 +1,7 @@
 //! One file for each figure.
 
 pub mod access;
+pub mod back;
 pub mod backup;
 pub mod checks;
 pub mod cold;

@@ -17,7 +17,7 @@ const ANSWER: Duration = Duration::from_mins(2);
 /// Increments before the moment to which one organization is restored, and after it.
 const COUNTED: u64 = 20;
 /// In one import of three.
-const LARGE_KIB: usize = 22 << 10;
+pub(super) const LARGE_KIB: usize = 22 << 10;
 
 pub async fn measure(options: &Options, report: &mut Report) {
     let (count, kib) = (options.count(20, 1_000), options.kib(32, 512));
@@ -68,7 +68,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
     });
 }
 
-async fn fill(product: &Product, organization: &Organization, turn: usize, kib: usize) {
+pub(super) async fn fill(product: &Product, organization: &Organization, turn: usize, kib: usize) {
     let bundle = filled::bundle(1 + turn * kib, kib);
     let request = organization.request("POST", "/intel/bundles", &[], bundle.as_bytes());
     let answer = http::once(product.addresses[0], &request, ANSWER).await.expect("an answer");
@@ -76,7 +76,7 @@ async fn fill(product: &Product, organization: &Organization, turn: usize, kib: 
 }
 
 /// The index of the last of some.
-async fn increment(product: &Product, organization: &Organization) -> u64 {
+pub(super) async fn increment(product: &Product, organization: &Organization) -> u64 {
     let mut client = Client::open(product.addresses[0]).await.expect("a connection");
     let mut last = None;
     for _ in 0..COUNTED {
