@@ -19,7 +19,7 @@ import tempfile
 import time
 
 from buckets import Folder, Moto, SeaweedFS, catalogues, environment, newest_index
-from cluster import Cluster, Organization, Unjudgeable, Writers, await_condition, free_port
+from cluster import PASSWORD, Cluster, Organization, Unjudgeable, Write, Writers, await_condition, free_port
 
 SYSTEM = "00000000-0000-0000-0000-000000000000"
 ORGANIZATIONS = 5
@@ -182,6 +182,41 @@ def judge_alarm(judge):
     seaweed.secret = seaweed.target()["credentials"]["secret_key"]
     seaweed.start()
     judge.settled = max(write.index for write in writers.acknowledged)
+    await_backed_up(judge, judge.settled, 180)
+
+
+def judge_in_place(judge):
+    """One organization goes back to an entry while others write: its users of since are gone, and nothing else is."""
+    cluster, organization = judge.cluster, judge.organizations[1]
+    mine = sorted(write.index for write in judge.acknowledged if write.organization is organization)
+    index = mine[len(mine) // 2]
+    others = Writers(cluster, [judge.organizations[0], *judge.organizations[2:]], 2)
+    body = {"organization": organization.id, "index": index, "target": "moto"}
+    asked = cluster.any().done("POST", "/cluster/backup/restores", body, cluster.root_token)
+    path = f"/cluster/backup/restores/{asked['id']}"
+
+    def over():
+        now = cluster.any().done("GET", path, token=cluster.root_token)
+        return now if now["state"] != "wanted" else None
+
+    ended = await_condition("the restore of one organization", over, 60)
+    others.await_more(20)
+    others.stop()
+    judge.acknowledged += others.acknowledged
+    yield from others.wrong
+    if ended["state"] != "done":
+        yield f"{organization.slug} was not brought back to entry {index}: {ended}"
+    organization.tokens = cluster.any().log_in(f"ann@{organization.slug}.example", PASSWORD, organization.slug)
+    since = [w for w in judge.acknowledged if w.organization is organization and w.index > index and isinstance(w.value, str)]
+    judge.acknowledged = [write for write in judge.acknowledged if write not in since]
+    for node in cluster.nodes:
+        await_condition("the node to have it", lambda node=node: cluster.digests(node) == cluster.digests(cluster.leader()), 30)
+        yield from judge_served(judge, node, max(w.index for w in judge.acknowledged), f"node {node.number} after a restore in place")
+    usage = {"resource": "max_workflows", "amount": 1}
+    _, headers, answer = cluster.any().ask("POST", f"/api/v2/organizations/{organization.slug}/usage", usage, organization.token)
+    judge.settled = int(headers["X-Log-Index"])
+    judge.acknowledged.append(Write(organization, judge.settled, answer["usage"]))
+    judge.say(f"{organization.slug} went back to entry {index} of {judge.settled}, {len(since)} users of since are gone")
     await_backed_up(judge, judge.settled, 180)
 
 
@@ -473,7 +508,7 @@ def judge_damage(judge):
 
 
 PARTS = (
-    judge_unusable, begin, judge_writing, judge_alarm, disaster, judge_disaster, judge_places_agree, judge_litestream,
+    judge_unusable, begin, judge_writing, judge_alarm, judge_in_place, disaster, judge_disaster, judge_places_agree, judge_litestream,
     judge_whole, judge_damage,
 )
 
