@@ -144,7 +144,7 @@ fn completed(
     (index, at): (u64, Millis),
 ) -> Result<Writer, Fault> {
     let mut restored = store.open_replacement(replacement)?;
-    if restored.state().mark < index {
+    if !replacement.is_complete(&restored) {
         restored.raise(replacement.file, present.state().level)?;
         takeover::complete(restored.connection(), present.connection())?;
         restored.advance(index, at);

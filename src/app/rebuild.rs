@@ -170,12 +170,17 @@ impl Rebuild<'_> {
         Ok((bytes, fetched))
     }
 
-    /// Fetches what entries may put in the place of a file, to where apply looks for it.
+    /// Fetches what entries may put in the place of a file, to where apply looks for it: what is not there is missed by the
+    /// entry that names it, if that is among those that are applied.
     async fn fetch_replacements(&self, store: &Store) -> Result<(), String> {
-        for (file, id, key) in self.source.replacements().await? {
-            if self.wants(file) {
-                let to = store.begin_replacement(file, id).map_err(told)?;
-                self.source.fetch_replacement(&key, &to).await?;
+        for found in self.source.replacements(self.plan.catalogue.newest).await? {
+            if !self.wants(found.file) {
+                continue;
+            }
+            let part = store.begin_replacement(found.file, found.id).map_err(told)?;
+            match self.source.fetch_replacement(&found.key, &part).await {
+                Ok(()) => store.place_replacement(found.file, found.id).map_err(told)?,
+                Err(why) => tracing::warn!(why, "a file that was restored by itself cannot be read"),
             }
         }
         Ok(())

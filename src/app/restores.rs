@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,11 +24,16 @@ use super::{
 };
 use crate::{
     cluster::{Answer, Cluster, Ticket, Unanswered, View},
-    features::backup::{
-        self, EndRestore, Ended, RESTORE_REPORT, ReplaceContent, Restore, State, Target, open_target,
-        restore::{self, Plan, Source, put_replacement},
+    features::{
+        backup::{
+            self, EndRestore, Ended, RESTORE_REPORT, ReplaceContent, Restore, State, Target,
+            formats::Image,
+            open_target,
+            restore::{self, Plan, Source, put_replacement},
+        },
+        identity,
     },
-    kernel::{OrgId, Refusal, RequestId},
+    kernel::{OrgId, RequestId},
     store::{Replacement, Store},
 };
 
@@ -36,8 +41,10 @@ use crate::{
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Replacements stay this long after the last restore is over: an entry that names one may still be on its way.
 const KEPT_FOR: Duration = Duration::from_mins(10);
-/// Attempts to hand a file to one member, each going on where the one before was cut short.
-const HANDED_MAX: u32 = 100;
+/// Failures to hand a file to one member before it is given up; each attempt goes on where the one before was cut short.
+const FAILURES_MAX: u32 = 20;
+/// What must stay free beside what a restore takes.
+const ROOM_MIN: u64 = 256 << 20;
 const HAND_AGAIN: Duration = Duration::from_secs(1);
 /// How long the next member may take to hold a file: while they are no majority, and afterwards.
 const HANDED_WITHIN: Duration = Duration::from_mins(30);
@@ -58,6 +65,8 @@ impl Restores {
 
     /// For as long as the node lives.
     pub(super) async fn run(mut self) {
+        // What an earlier process was at.
+        let _ = fs::remove_dir_all(self.scratch());
         loop {
             sleep(LOOK_EVERY).await;
             if let Err(error) = self.look().await {
@@ -101,11 +110,20 @@ impl Restores {
         Ok(())
     }
 
-    /// What fails before the entry is proposed has changed nothing, and ends the restore.
+    fn scratch(&self) -> PathBuf {
+        self.cluster.store().root().join("backup").join("restore")
+    }
+
+    /// What fails before the entry is proposed has changed nothing, and ends the restore: unless another leads now, who is
+    /// at it.
     async fn bring_back(&self, restore: &Restore) -> Result<(), Unanswered> {
-        let scratch = self.cluster.store().root().join("backup").join("restore");
+        let (term, scratch) = (led_term(&self.cluster), self.scratch());
         let made = self.make(restore, &scratch).await;
         let _ = fs::remove_dir_all(&scratch);
+        let wanted = !self.is_over(restore).await?;
+        if term.is_none() || led_term(&self.cluster) != term || !wanted {
+            return Ok(());
+        }
         let command = match made {
             Ok(command) => command,
             Err(why) => return self.fail(restore, why).await,
@@ -117,12 +135,6 @@ impl Restores {
             Ok(Answer { index, reply, .. }) => {
                 tracing::info!(organization.id = %restore.into, entry.index = index, "an organization is back");
                 self.cluster.await_delivery(restore.into, reply, OrgId::SYSTEM).await.map(drop)
-            }
-            // An attempt of another leader was applied.
-            Err(Unanswered::Refused { refusal: Refusal::IdempotencyKeyReused, .. })
-                if self.is_over(restore).await? =>
-            {
-                Ok(())
             }
             Err(Unanswered::Refused { refusal, .. }) => {
                 self.fail(restore, format!("it was refused: {}", refusal.code())).await
@@ -158,6 +170,7 @@ impl Restores {
         let (opened, plan) = restore::find(&bucket, None, &recovery, restore.until).await?;
         let (lineage, vault, keyring) = (opened.lineage, opened.vault, Arc::new(opened.keyring));
         let source = Source::of(&bucket, lineage, &keyring);
+        self.require_room(&plan, restore.organization)?;
         let only = BTreeSet::from([restore.organization]);
         let progress = |far| self.say(restore, "fetching", far);
         let work = Rebuild {
@@ -177,11 +190,14 @@ impl Restores {
             ));
         }
         self.say(restore, "handing out", Far::default());
-        let replacement = self.prepare(restore, scratch, keyring).await?;
+        let (replacement, seen) = self.prepare(restore, scratch, keyring).await?;
         for target in &targets {
             self.put(&state, target, &replacement, scratch, restore).await?;
         }
         self.hand_out(&replacement).await?;
+        if restore.into != restore.organization {
+            self.require_unchanged(restore.organization, seen).await?;
+        }
         let Plan { index, moment, .. } = plan;
         let organization = restore.organization;
         Ok(ReplaceContent { restore: restore.id, replacement, organization, lineage, index, moment })
@@ -196,32 +212,48 @@ impl Restores {
         }
     }
 
-    /// Makes what is to take the place of the file out of the one in scratch.
+    /// The file in scratch, what is made of it, and how it is put into a bucket: each as large as the file.
+    fn require_room(&self, plan: &Plan, file: OrgId) -> Result<(), String> {
+        let bytes = plan.catalogue.files.get(&file).map_or(0, Image::bytes);
+        let room = self.cluster.store().room().map_err(|fault| fault.to_string())?;
+        if room.free > bytes.saturating_mul(5).saturating_add(ROOM_MIN) {
+            return Ok(());
+        }
+        Err(format!("there is no room on the leader's disk for five times its {} MiB", bytes >> 20))
+    }
+
+    /// Who was deleted from the organization whose content it is, or that it was erased, since the file was made.
+    async fn require_unchanged(&self, from: OrgId, seen: i64) -> Result<(), String> {
+        if seen == 0 {
+            return Ok(());
+        }
+        let look = move |tx: &rusqlite::Connection| identity::deletes(tx, seen);
+        let lost = self.cluster.read(&View::Strong, from, look).await;
+        match lost.map_err(|error| format!("read what became of it meanwhile: {error:?}"))? {
+            Some(false) => Ok(()),
+            Some(true) => Err("people were deleted from it meanwhile: ask again".to_owned()),
+            None => Err("it was erased meanwhile".to_owned()),
+        }
+    }
+
+    /// Makes what is to take the place of the file out of the one in scratch; and up to which event it was looked at who was
+    /// deleted since.
     async fn prepare(
         &self,
         restore: &Restore,
         scratch: &Path,
         keyring: Arc<crate::store::Keyring>,
-    ) -> Result<Replacement, String> {
+    ) -> Result<(Replacement, i64), String> {
         let (store, scratch) = (Arc::clone(self.cluster.store()), scratch.to_owned());
-        let (from, into) = (restore.organization, restore.into);
+        let both = (restore.organization, restore.into);
         let made = spawn_blocking(move || {
             let other = Store::open(&scratch, keyring)?;
-            let ring = store.keyring();
-            store.make_replacement(Uuid::now_v7(), into, (&other, from), |restored| {
-                let both = store.read(into, |present| {
-                    let prepare =
-                        |left: Option<&_>| takeover::prepare(restored, present, left, ring, (from, into));
-                    if from == into || !store.exists(from) {
-                        return prepare((from == into).then_some(present));
-                    }
-                    store.read(from, |left| prepare(Some(left))).map(Option::unwrap_or_default)
-                });
-                both.map(Option::unwrap_or_default)
-            })
+            let prepare = |restored: &_, present: &_, left: Option<&_>| {
+                takeover::prepare(restored, present, left, store.keyring(), both)
+            };
+            store.make_replacement(Uuid::now_v7(), both.1, (&other, both.0), prepare)
         });
-        let made = made.await.map_err(|error| error.to_string())?;
-        made.map_err(|fault| fault.to_string())
+        made.await.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())
     }
 
     /// Whoever restores from a target applies the entry, too, and needs the file. From where it came it must be there.
@@ -244,8 +276,8 @@ impl Restores {
                 tracing::error!(
                     target = target.name,
                     why,
-                    "a restored file could not be put there: until the next images moments of its organization cannot \
-                     be restored from this target"
+                    "a restored file could not be put there: moments from now to the next images cannot be restored from \
+                     this target"
                 );
                 Ok(())
             }
@@ -279,16 +311,21 @@ impl Restores {
     }
 
     async fn hand_to(&self, node: u64, replacement: &Replacement) -> Result<(), String> {
-        let mut handed = Err(String::new());
-        for _ in 0..HANDED_MAX {
-            handed = self.cluster.hand_out(node, replacement).await;
-            match &handed {
-                Ok(()) => break,
-                Err(why) => tracing::warn!(node, why, "a member does not hold a restored file yet"),
+        let mut failures = 0;
+        loop {
+            match self.cluster.hand_out(node, replacement).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(why) => {
+                    tracing::warn!(node, why, "a member does not hold a restored file yet");
+                    failures += 1;
+                    if failures >= FAILURES_MAX {
+                        return Err(why);
+                    }
+                }
             }
             sleep(HAND_AGAIN).await;
         }
-        handed
     }
 
     fn say(&self, restore: &Restore, step: &str, far: Far) {

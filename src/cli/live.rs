@@ -75,7 +75,13 @@ pub(super) async fn beside(args: BesideArgs) -> Result<(), Failure> {
     let made = admin.create_organization(&made).await?;
     let into = show(made.get("id"));
     say(&format!("organization {into} ({}) is made, and empty yet", args.slug))?;
-    bring_back(&admin, &body(&args.from, Some(&into))?).await
+    bring_back(&admin, &body(&args.from, Some(&into))?).await.inspect_err(|_| {
+        let left = format!(
+            "organization {into} is still there and empty: restore into it (POST /api/v2/cluster/backup/restores with \
+             `into`), or erase it"
+        );
+        let _ = say(&left);
+    })
 }
 
 fn body(from: &From, into: Option<&str>) -> Result<Value, Failure> {
@@ -100,7 +106,13 @@ async fn bring_back(admin: &Admin, body: &Value) -> Result<(), Failure> {
     let (bar, until) = (Bar::default(), Instant::now() + RESTORE_WITHIN);
     let over = loop {
         sleep(LOOK_EVERY).await;
-        let now = admin.look(&what).await?;
+        // It goes on while a node is away or another leads.
+        let Ok(now) = admin.look(&what).await else {
+            if Instant::now() > until {
+                return Err(Failure::new("nobody says how far the restore is", "check the cluster's status"));
+            }
+            continue;
+        };
         if now.get("state") != Some(&json!("wanted")) {
             break now;
         }
@@ -115,7 +127,8 @@ async fn bring_back(admin: &Admin, body: &Value) -> Result<(), Failure> {
     bar.end();
     if over.get("state") == Some(&json!("done")) {
         return say(&format!(
-            "organization {} holds what {} held at entry {} ({}); who was logged in logs in again",
+            "organization {} holds what {} held at entry {} ({}): whoever was logged in logs in again, with the password, \
+             role and factors of that moment",
             show(over.get("into")),
             show(over.get("organization")),
             show(over.pointer("/restored/index")),

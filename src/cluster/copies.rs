@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use raft::Leadership;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Cluster, Question, View};
@@ -30,6 +31,10 @@ const IDLE: Duration = Duration::from_mins(1);
 /// A large file takes long to copy before its first part can be sent.
 const COPY_WITHIN: Duration = Duration::from_secs(100);
 const PART_WITHIN: Duration = Duration::from_secs(20);
+/// How long a member that was asked to fetch a restored file waits for it before it says that it is at it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// What must stay free beside a restored file that arrives.
+const ROOM_MIN: u64 = 256 << 20;
 
 /// A copy that can be fetched.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,7 +49,7 @@ pub struct Copied {
 pub(super) struct Copies {
     made: Mutex<Made>,
     /// Held while a restored file arrives: by two at once its parts would be mixed.
-    taking: tokio::sync::Mutex<()>,
+    taking: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -175,44 +180,74 @@ impl Cluster {
         if offset == bytes { Ok(()) } else { Err("the copy was cut short".to_owned()) }
     }
 
-    /// Has a member fetch what is to take the place of a file from this node, which made it, and prove it.
-    pub async fn hand_out(&self, node: u64, replacement: &Replacement) -> Result<(), String> {
+    /// Has a member fetch what is to take the place of a file from this node, which made it, and prove it. Whether it holds
+    /// it; if not, it is at it.
+    pub async fn hand_out(&self, node: u64, replacement: &Replacement) -> Result<bool, String> {
         let path = self.store().replacement_path(replacement.file, replacement.id);
         let bytes = fs::metadata(&path).map_err(|error| format!("read {}: {error}", path.display()))?.len();
         let question = Question::TakeReplacement { replacement: replacement.clone(), bytes };
-        self.fetch(node, &question, COPY_WITHIN).await.map(drop)
+        let answer = self.fetch(node, &question, PART_WITHIN).await?;
+        serde_json::from_slice(&answer).map_err(|error| error.to_string())
     }
 
-    /// On a member: fetches it, going on where an earlier attempt was cut short, and proves it.
+    /// On a member: begins to fetch it, unless it is at it; whether it is held.
     pub(super) async fn take_replacement(
         &self,
         from: u64,
         replacement: Replacement,
         bytes: u64,
-    ) -> Result<(), String> {
-        let Replacement { id, file, .. } = replacement;
-        let taking = self.copies().taking.try_lock();
-        let _alone = taking.map_err(|_| "this node is fetching a restored file already".to_owned())?;
-        let path = self.store().replacement_path(file, id);
-        let resumed = fs::metadata(&path).is_ok_and(|about| about.len() <= bytes);
-        if !resumed {
-            let store = Arc::clone(self.store());
-            let begin = move || {
-                let path = store.begin_replacement(file, id).map_err(|fault| fault.to_string())?;
-                create_anew(&path).map_err(|error| format!("make {}: {error}", path.display()))
-            };
-            tokio::task::spawn_blocking(begin).await.map_err(|error| error.to_string())??;
+    ) -> Result<bool, String> {
+        if self.store().holds_replacement(&replacement) {
+            return Ok(true);
         }
+        let room = self.store().room().map_err(|fault| fault.to_string())?;
+        if room.free < bytes.saturating_mul(2).saturating_add(ROOM_MIN) {
+            return Err(format!("there is no room for {} MiB more", bytes >> 20));
+        }
+        let Ok(taking) = Arc::clone(&self.copies().taking).try_lock_owned() else { return Ok(false) };
+        let cluster = self.clone();
+        let fetched = async move {
+            let fetched = cluster.fetch_replacement(from, replacement, bytes).await;
+            if let Err(why) = &fetched {
+                tracing::warn!(from, why, "a restored file is not here yet");
+            }
+            drop(taking);
+            fetched
+        };
+        // It goes on whoever stops waiting.
+        match timeout(ANSWER_WITHIN, tokio::spawn(fetched)).await {
+            Ok(Ok(fetched)) => fetched.map(|()| true),
+            Ok(Err(died)) => Err(died.to_string()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Fetches it, going on where an earlier attempt was cut short, and proves it.
+    async fn fetch_replacement(&self, from: u64, replacement: Replacement, bytes: u64) -> Result<(), String> {
+        let Replacement { id, file, .. } = replacement;
+        let store = Arc::clone(self.store());
+        let begin = move || {
+            let path = store.begin_replacement(file, id).map_err(|fault| fault.to_string())?;
+            let resumed = fs::metadata(&path).is_ok_and(|about| about.len() <= bytes);
+            if !resumed {
+                let _ = fs::remove_file(&path);
+                create_anew(&path).map_err(|error| format!("make {}: {error}", path.display()))?;
+            }
+            Ok::<_, String>(path)
+        };
+        let path = tokio::task::spawn_blocking(begin).await.map_err(|error| error.to_string())??;
         let part = |offset| Question::PartOfReplacement { id, file, offset };
         self.receive(from, &part, &path, bytes).await?;
         let store = Arc::clone(self.store());
-        let proven = tokio::task::spawn_blocking(move || store.prove_replacement(&replacement)).await;
-        let proven = proven.map_err(|error| error.to_string())?;
-        if proven.is_err() {
-            // The next attempt begins anew.
-            let _ = fs::remove_file(&path);
-        }
-        proven.map_err(|fault| fault.to_string())
+        let proven = tokio::task::spawn_blocking(move || {
+            let proven = store.prove_replacement(&replacement);
+            if proven.is_err() {
+                // The next attempt begins anew.
+                let _ = fs::remove_file(&path);
+            }
+            proven
+        });
+        proven.await.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())
     }
 
     /// A part of what this node made.

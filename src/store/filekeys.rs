@@ -142,7 +142,7 @@ impl FileKeys {
 
     /// The newest key, raw.
     pub(super) fn newest_raw(&self) -> Result<&[u8; 32], Fault> {
-        self.numbered(self.newest()).map(|key| &*key.raw)
+        self.raw_of(self.newest())
     }
 
     /// Number of the key that the pages are under.
@@ -192,7 +192,12 @@ impl FileKeys {
 
     /// What opens the pages on disk.
     pub(super) fn raw(&self) -> Result<&[u8; 32], Fault> {
-        self.numbered(self.on_disk).map(|key| &*key.raw)
+        self.raw_of(self.on_disk)
+    }
+
+    /// What opens pages under the key `number`.
+    pub(super) fn raw_of(&self, number: u32) -> Result<&[u8; 32], Fault> {
+        self.numbered(number).map(|key| &*key.raw)
     }
 
     /// Seals an entry under the newest key.

@@ -53,7 +53,7 @@ pub struct Store {
     /// Files whose pages are not yet under their newest key.
     pub(super) rekeying: Mutex<BTreeSet<FileId>>,
     /// Every key of a file is wrapped under this generation or a newer one.
-    rewrapped: AtomicU32,
+    pub(super) rewrapped: AtomicU32,
     pub(super) standings: Mutex<Standings>,
     pub(super) quarantine: Quarantine,
     pub(super) counters: Counters,

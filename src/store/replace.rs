@@ -45,6 +45,8 @@ impl Store {
         note(&self.root, &Install { staged: staged.to_owned(), take, remove: Vec::new(), marks, sending })?;
         complete(&self.root)?;
         self.follow_copy(copy.file);
+        // Its keys may be wrapped under an older cluster key.
+        self.rewrapped.store(0, Ordering::SeqCst);
         let mut marks = lock(&self.marks);
         marks.set(copy.file, copy.mark);
         marks.set_sending(copy.file, true);

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     capture::{Pages, give_out, look},
     durable::{remove_if_present, sync_folder},
-    filekeys::key_text,
+    filekeys::{FileKeys, key_text},
     files::{Store, file_name, lock},
     open,
     snapshot::Mark,
@@ -34,10 +34,17 @@ pub struct Replacement {
     pub id: Uuid,
     /// The file that it is for.
     pub file: FileId,
-    /// Where it stands: the last entry of the history that it was made from, and the sum of its rows.
+    /// Where it stands before an entry is applied to it: at a mark below every entry's, and the sum of its rows.
     pub standing: Standing,
     /// Number of the data key of that file that it is under.
     pub key: u32,
+}
+
+impl Replacement {
+    /// Whether an entry was applied to it.
+    pub fn is_complete(&self, writer: &Writer) -> bool {
+        writer.state().mark > self.standing.mark
+    }
 }
 
 /// A replacement that an entry names does not lie on this node: only a copy of another node's file has what it lacks.
@@ -64,78 +71,106 @@ impl Store {
         self.root.join(FOLDER).join(id.to_string())
     }
 
-    /// Room for a replacement; nothing of an earlier attempt is left. Where its file is to be written.
+    /// Where a replacement arrives: what lies there may be half of one. The folder is made.
     pub fn begin_replacement(&self, file: FileId, id: Uuid) -> Result<PathBuf, Fault> {
-        self.drop_replacement(id)?;
         let path = self.replacement_path(file, id);
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder)
             .map_err(|error| Fault::new(format!("make {}", folder.display()), error))?;
-        Ok(path)
+        Ok(path.with_extension("part"))
     }
 
     /// Makes a replacement for `file` out of the file `from` of another store: brought to the level of `file`, changed, and
-    /// under its newest key. Durable when this answers.
-    pub fn make_replacement(
+    /// under its newest key. Durable when this answers. What is changed may look at the present file, and at that of `from`
+    /// in this store if there still is one: at copies, so that nobody waits for it.
+    pub fn make_replacement<T>(
         &self,
         id: Uuid,
         file: FileId,
         (other, from): (&Self, FileId),
-        change: impl FnOnce(&Connection) -> Result<(), Fault>,
-    ) -> Result<Replacement, Fault> {
-        let level = self.read(file, |present| Ok(read_state(present)?.level))?;
-        let level = level.ok_or_else(|| Fault::found(format!("there is no file {file}")))?;
-        let path = self.begin_replacement(file, id)?;
+        change: impl FnOnce(&Connection, &Connection, Option<&Connection>) -> Result<T, Fault>,
+    ) -> Result<(Replacement, T), Fault> {
+        let aside = other.root.join("aside");
+        fs::create_dir_all(&aside).map_err(|error| Fault::new(format!("make {}", aside.display()), error))?;
+        let present = self.look_aside(file, &aside.join("present.db"))?;
+        let present = present.ok_or_else(|| Fault::found(format!("there is no file {file}")))?;
+        let left = if from == file { None } else { self.look_aside(from, &aside.join("left.db"))? };
+        let part = self.begin_replacement(file, id)?;
+        remove_if_present(&part)?;
         let keys = self.keys(file)?;
         let source = open::for_read(&other.path(from), other.keys(from)?.raw()?)?;
-        let mut copy = sqlite::open(&path, keys.newest_raw()?, Access::Write)?;
+        let mut copy = sqlite::open(&part, keys.newest_raw()?, Access::Write)?;
         Backup::new(&source, &mut copy)?.step(-1)?;
         drop((source, copy));
-        let mut writer = Writer::elsewhere(self, open::for_apply(&path, keys.newest_raw()?)?)?;
-        writer.raise(file, level)?;
-        change(writer.connection())?;
+        let mut writer = Writer::elsewhere(self, open::for_apply(&part, keys.newest_raw()?)?)?;
+        writer.raise(file, read_state(&present)?.level)?;
+        let left = if from == file { Some(&present) } else { left.as_ref() };
+        let changed = change(writer.connection(), &present, left)?;
+        // Indexes of another history may be higher than any of this one.
+        writer.begin_anew();
         let state = writer.finish()?;
-        settle(&path)?;
         let standing = Standing { mark: state.mark, sum: state.sum };
-        Ok(Replacement { id, file, standing, key: keys.newest() })
+        self.place_replacement(file, id)?;
+        Ok((Replacement { id, file, standing, key: keys.newest() }, changed))
     }
 
-    /// Whether a replacement lies here, whole: all of it can be read, and its rows add up.
+    /// A copy of a file, to be looked at for as long as one likes; `None` when it is gone.
+    fn look_aside(&self, file: FileId, to: &Path) -> Result<Option<Connection>, Fault> {
+        let Some(mark) = self.export(file, to)? else { return Ok(None) };
+        let keys = FileKeys::read(&self.keyring, file, &mark.keys)?;
+        open::for_read(to, keys.raw()?).map(Some)
+    }
+
+    /// Whether a replacement lies here and was proven.
+    pub fn holds_replacement(&self, replacement: &Replacement) -> bool {
+        self.replacement_path(replacement.file, replacement.id).exists()
+    }
+
+    /// Takes what has arrived as a replacement, if it is whole: all of it can be read, and its rows add up.
     pub fn prove_replacement(&self, replacement: &Replacement) -> Result<(), Fault> {
         let Replacement { id, file, standing, key } = replacement;
-        let path = self.replacement_path(*file, *id);
+        let part = self.begin_replacement(*file, *id)?;
         let copy = Mark { file: *file, mark: standing.mark, keys: self.keys_as(*file, *key)? };
-        self.prove(&path, &copy)?;
-        let connection = open::for_read(&path, self.keys(*file)?.newest_raw()?)?;
+        self.prove(&part, &copy)?;
+        let connection = open::for_read(&part, self.keys(*file)?.raw_of(*key)?)?;
         let state = read_state(&connection)?;
         drop(connection);
-        settle(&path)?;
-        if state.sum == standing.sum {
-            return Ok(());
+        if state.sum != standing.sum {
+            return Err(Fault::found(format!("what was received as the restored file {id} is another one")));
         }
-        Err(Fault::found(format!("what was received as the restored file {id} is another one")))
+        self.place_replacement(*file, *id)
+    }
+
+    /// What has arrived whole is what apply looks for. Only under its name: apply never meets half of one.
+    pub fn place_replacement(&self, file: FileId, id: Uuid) -> Result<(), Fault> {
+        let (part, path) = (self.begin_replacement(file, id)?, self.replacement_path(file, id));
+        settle(&part)?;
+        fs::rename(&part, &path).map_err(|error| Fault::new(format!("place {}", path.display()), error))?;
+        // Every folder from its own up to the store's.
+        path.ancestors().skip(1).take(4).try_for_each(sync_folder)
     }
 
     /// Gives out the pages of a replacement, sealed as they are.
     pub fn give_out_replacement(&self, replacement: &Replacement, to: &mut dyn Pages) -> Result<(), Fault> {
         let path = self.replacement_path(replacement.file, replacement.id);
-        let captured = look(&path, self.keys(replacement.file)?.newest_raw()?, replacement.key)?;
+        let captured = look(&path, self.keys(replacement.file)?.raw_of(replacement.key)?, replacement.key)?;
         if to.begin(&captured)? { give_out(&path, &captured, to) } else { Ok(()) }
     }
 
-    /// The replacement, to be completed by the entry at `index`; complete already when that entry was applied to it
-    /// before a crash, which its state says.
+    /// The replacement, to be completed by an entry; complete already when that entry was applied to it before a crash,
+    /// which [`Replacement::is_complete`] says.
     pub fn open_replacement(&self, replacement: &Replacement) -> Result<Writer, Fault> {
-        let Replacement { id, file, standing, .. } = replacement;
+        let Replacement { id, file, standing, key } = replacement;
         let path = self.replacement_path(*file, *id);
         let exists = path.try_exists();
         if !exists.map_err(|error| Fault::new(format!("look for {}", path.display()), error))? {
             return Err(Fault::new(format!("look for {}", path.display()), NotHere(*id)));
         }
-        let writer = Writer::elsewhere(self, open::for_apply(&path, self.keys(*file)?.newest_raw()?)?)?;
+        let keys = self.keys(*file)?;
+        let writer = Writer::elsewhere(self, open::for_apply(&path, keys.raw_of(*key)?)?)?;
         let state = writer.state();
         let same = Standing { mark: state.mark, sum: state.sum } == *standing;
-        if same || state.mark > standing.mark {
+        if same || replacement.is_complete(&writer) {
             return Ok(writer);
         }
         Err(Fault::new(format!("{} is another one than was proven", path.display()), NotHere(*id)))
@@ -151,30 +186,29 @@ impl Store {
         let Replacement { id, file, key, .. } = replacement;
         let state = complete.finish()?;
         settle(&self.replacement_path(*file, *id))?;
-        let copy = Mark { file: *file, mark: state.mark, keys: self.keys_as(*file, *key)? };
         let alone = self.alone();
+        // Read while nobody wraps it anew.
+        let copy = Mark { file: *file, mark: state.mark, keys: self.keys_as(*file, *key)? };
         self.put(writers, &self.replacement_folder(*id), &copy)?;
         drop(alone);
-        let mut marks = lock(&self.marks);
-        marks.at_level(*file, state.level);
-        drop(marks);
+        lock(&self.marks).at_level(*file, state.level);
         lock(&self.standings).note(*file, [Standing { mark: state.mark, sum: state.sum }].into_iter());
-        self.drop_replacement(*id)
+        remove_folder(&self.replacement_folder(*id))
     }
 
     /// The text of the key file of `file` when its pages are under the key `number`.
     fn keys_as(&self, file: FileId, number: u32) -> Result<String, Fault> {
         let lost = || Fault::found(format!("key {number} of file {file} is not held here"));
-        key_text(&self.keys(file)?.text(), number, u64::MAX).ok_or_else(lost)
+        let keys = self.keys(file)?;
+        if number == keys.newest() {
+            return Ok(keys.newest_only(&self.keyring)?.text());
+        }
+        key_text(&keys.text(), number, u64::MAX).ok_or_else(lost)
     }
 
     /// Removes every replacement: none is to be used any more.
     pub fn drop_replacements(&self) -> Result<(), Fault> {
         remove_folder(&self.root.join(FOLDER))
-    }
-
-    fn drop_replacement(&self, id: Uuid) -> Result<(), Fault> {
-        remove_folder(&self.replacement_folder(id))
     }
 }
 
@@ -189,13 +223,14 @@ fn remove_folder(folder: &Path) -> Result<(), Fault> {
 
 /// Makes a file that nobody has open durable, with nothing beside it.
 fn settle(path: &Path) -> Result<(), Fault> {
-    for extension in ["db-wal", "db-shm"] {
-        remove_if_present(&path.with_extension(extension))?;
+    for beside in ["-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(beside);
+        remove_if_present(Path::new(&name))?;
     }
     let synced = fs::File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| Fault::new(format!("make {} durable", path.display()), error))?;
-    // Every folder from its own up to the store's.
-    path.ancestors().skip(1).take(4).try_for_each(sync_folder)
+    sync_folder(path.parent().unwrap_or(path))
 }
 
 /// Copies rows of a table from one file to another of the same level, which has none of them: all, or those whose number

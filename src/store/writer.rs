@@ -263,12 +263,22 @@ impl Writer {
         })
     }
 
+    /// Takes a file that lies elsewhere out of the history that it comes from: any entry comes after it.
+    pub(super) fn begin_anew(&mut self) {
+        self.state.mark = 1;
+        self.state.at = Millis(0);
+    }
+
     /// Ends the transaction of a file that lies elsewhere, and leaves it without a write-ahead log; where it stands.
     pub(super) fn finish(mut self) -> Result<FileState, Fault> {
         self.state.sum = lock(&self.sums).now;
         self.save_state()?;
         self.execute("COMMIT")?;
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        // A reader in the way is said in a row, not by an error.
+        let busy: i64 = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy != 0 {
+            return Err(Fault::found("somebody has a restored file open"));
+        }
         Ok(self.state)
     }
 

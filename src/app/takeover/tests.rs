@@ -95,16 +95,20 @@ impl Node {
 
     /// Content.
     fn group(&self, index: u64) {
-        let insert = |store: &Store, writers: &mut Writers| {
+        self.execute(
+            index,
+            &format!("INSERT INTO access_groups VALUES ('{index}', '{index}', '{{}}', 1, 1, 1)"),
+        );
+    }
+
+    fn execute(&self, index: u64, sql: &str) {
+        let execute = |store: &Store, writers: &mut Writers| {
             let writer = writers.begin(store, ORG, None)?.unwrap();
-            writer.connection().execute(
-                "INSERT INTO access_groups VALUES (?1, ?1, '{}', 1, 1, 1)",
-                [format!("group {index}")],
-            )?;
+            writer.connection().execute_batch(sql)?;
             writer.advance(index, AT);
             writers.commit(store)
         };
-        self.store.write(ORG, insert).unwrap();
+        self.store.write(ORG, execute).unwrap();
     }
 
     fn count(&self, table: &str) -> i64 {
@@ -118,13 +122,13 @@ impl Node {
 
     /// The leader's part.
     fn make(&self, then: &Self) -> Replacement {
-        let made = self.store.make_replacement(Uuid::from_u128(7), ORG, (&then.store, ORG), |restored| {
-            let keyring = self.store.keyring();
-            let prepare =
-                |present: &Connection| prepare(restored, present, Some(present), keyring, (ORG, ORG));
-            self.store.read(ORG, prepare).map(drop)
-        });
-        made.unwrap()
+        let made = self.store.make_replacement(
+            Uuid::from_u128(7),
+            ORG,
+            (&then.store, ORG),
+            |restored, present, left| prepare(restored, present, left, self.store.keyring(), (ORG, ORG)),
+        );
+        made.unwrap().0
     }
 
     /// A member's part.
@@ -199,7 +203,7 @@ fn now_and_then() -> (Node, Node) {
 fn content_goes_back_and_what_others_rely_on_stays() {
     let (now, then) = now_and_then();
     let replacement = now.make(&then);
-    assert_eq!((replacement.standing.mark, replacement.key), (3, 1));
+    assert_eq!((replacement.standing.mark, replacement.key), (1, 1), "any entry comes after it");
     // What comes between is taken back, too.
     now.group(7);
     assert!(!now.apply(8, &replace(&replacement), None).unwrap().is_empty());
@@ -233,6 +237,56 @@ fn answers_that_were_remembered_when_it_was_made_and_since_stay_and_those_forgot
     };
     let kept: Vec<u64> = now.store.read(ORG, requests).unwrap().unwrap();
     assert_eq!(kept, [5, 6, 7, 8, 9, 10]);
+    assert!(matches!(now.store.scrub(ORG, u64::MAX).unwrap(), Scrubbed::Sound { .. }));
+}
+
+#[test]
+fn a_file_of_another_history_may_stand_at_a_later_index_than_this_one_has() {
+    let (now, then) = now_and_then();
+    then.pass(5_000, None);
+    let replacement = now.make(&then);
+    assert!(!now.apply(7, &replace(&replacement), None).unwrap().is_empty());
+    assert_eq!((now.standing().mark, now.count("access_groups")), (7, 1));
+    assert_eq!((now.count("audit_events"), now.count("spine_outbox")), (1, 1), "it is completed");
+    now.pass(8, None);
+    assert_eq!(now.standing().mark, 8);
+}
+
+#[test]
+fn whoever_knows_a_later_key_already_opens_the_file_under_the_key_that_it_is_under() {
+    let (now, then) = now_and_then();
+    let replacement = now.make(&then);
+    let body = now.store.seal_entry(ORG, None, &enveloped(7, &replace(&replacement))).unwrap().unwrap();
+    let key = now.store.keyring().mint(ORG).unwrap();
+    now.store.take_next_key(ORG, 9, 2, &key).unwrap();
+    let applied = now.store.write(ORG, |store, writers| dispatch(store, writers, 7, AT, &body));
+    assert!(!applied.unwrap().reply.is_empty());
+    let now = now.restart();
+    assert_eq!((now.standing().mark, now.count("access_groups")), (7, 1));
+    assert_eq!(now.store.rekeying().len(), 1, "its pages are to come under the later key");
+    now.store.reencrypt(ORG).unwrap();
+    assert_eq!(now.restart().standing().mark, 7);
+}
+
+#[test]
+fn a_code_that_was_used_since_stays_used() {
+    let (now, then) = now_and_then();
+    let person = "INSERT INTO identity_users (id, email, role, state, created_ms, updated_ms, version)
+        VALUES ('u', 'u@x', 'admin', 'active', 1, 1, 1);
+        INSERT INTO factors_totp (id, user_id, name, sealed, last_step, created_ms) VALUES ('t', 'u', 'x', x'00', ";
+    let codes = |codes: &[&str]| {
+        let code = |code: &&str| format!("INSERT INTO factors_recovery VALUES ('u', '{code}');");
+        codes.iter().map(code).collect::<String>()
+    };
+    then.execute(4, &format!("{person} 5, 1); {}", codes(&["used", "left"])));
+    now.execute(7, &format!("{person} 9, 1); {}", codes(&["left"])));
+    let replacement = now.make(&then);
+    now.execute(8, "UPDATE factors_totp SET last_step = 11; DELETE FROM factors_recovery");
+    now.apply(9, &replace(&replacement), None).unwrap();
+    let step =
+        |tx: &Connection| Ok(tx.query_row("SELECT last_step FROM factors_totp", [], |row| row.get(0))?);
+    assert_eq!(now.store.read::<i64>(ORG, step).unwrap().unwrap(), 11);
+    assert_eq!(now.count("factors_recovery"), 0);
     assert!(matches!(now.store.scrub(ORG, u64::MAX).unwrap(), Scrubbed::Sound { .. }));
 }
 
@@ -294,6 +348,6 @@ fn a_node_without_the_file_sets_its_own_aside_and_a_lone_one_halts() {
     assert_eq!(now.store.alarms()[&ORG].found, Found::Damaged);
     // Another file under its name is none of it either.
     other.take(&leader, &replacement);
-    let wrong = Replacement { standing: Standing { mark: 2, ..replacement.standing }, ..replacement.clone() };
+    let wrong = Replacement { standing: Standing { mark: 3, ..replacement.standing }, ..replacement.clone() };
     assert!(other.store.prove_replacement(&wrong).is_err());
 }

@@ -196,8 +196,9 @@ pub fn continues(longer: &Connection, shorter: &Connection) -> Result<bool, Faul
     Ok(there.optional()? == Some(chain))
 }
 
-/// Gives a file that was made from a backup the trail of the one whose place it takes: that one goes on.
-pub fn keep_trail(restored: &Connection, present: &Connection) -> Result<(), Fault> {
+/// Gives a file that was made from a backup the trail of the one whose place it takes: that one goes on. `erased` says whether
+/// personal fields of events that both have may be gone from it.
+pub fn keep_trail(restored: &Connection, present: &Connection, erased: bool) -> Result<(), Fault> {
     if !continues(present, restored)? {
         return Err(Fault::found(
             "the restored file has a trail that is not the beginning of the present one",
@@ -207,7 +208,7 @@ pub fn keep_trail(restored: &Connection, present: &Connection) -> Result<(), Fau
     take_rows(present, restored, "audit_events", Some(("seq", seq)))?;
     // Erased since, it stays erased: rows of personal fields go, and never come.
     let count = |tx: &Connection| tx.query_row(COUNT_PERSONAL, [seq], |row| row.get::<_, i64>(0));
-    if count(present)? != count(restored)? {
+    if erased && count(present)? != count(restored)? {
         let kept = present
             .prepare(PERSONAL_UPTO)?
             .query_map([seq], |row| row.get(0))?

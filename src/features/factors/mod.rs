@@ -24,7 +24,8 @@ mod showing;
 pub use codes::{CODE_EXPECTED, Code, verify_code};
 pub use commands::{
     AddPasskey, AdmitToEnrolment, Attempt, BeginTotp, ConfirmTotp, Passed, RefuseProof, RemoveFactor,
-    RenameFactor, RenewRecoveryCodes, ResetFactors, SetMfaPolicy, StepUp, move_secrets, pass, require_recent,
+    RenameFactor, RenewRecoveryCodes, ResetFactors, SetMfaPolicy, StepUp, keep_spent, move_secrets, pass,
+    require_recent,
 };
 pub use handles::{HANDLE_CHARS_MAX, Handle, Holder, Purpose, ask, ask_to_enrol};
 pub use model::{Demand, Method, Proof, Shown};

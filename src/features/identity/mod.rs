@@ -24,7 +24,8 @@ mod queries;
 pub use commands::{
     Accept, Activate, Approve, ChangePassword, Changes, CreateUser, Deactivate, DeactivateInactive,
     DeleteUser, EraseTraces, Invite, IssueLink, Issued, NameBreakGlass, Purpose, Rehash, RequirePassword,
-    ResetPassword, UpdateSelf, UpdateUser, add_user, forget_deleted, issue_link, stamp_login,
+    ResetPassword, UpdateSelf, UpdateUser, add_user, deletes, erases, forget_deleted, issue_link,
+    stamp_login,
 };
 pub use model::{Link, NewUser, State, User};
 pub use password::{HashCost, PasswordPool, hash_password};

@@ -147,7 +147,11 @@ impl Command for EndRestore {
         let result = serde_json::to_string(&self.outcome)
             .map_err(|error| Fault::new("write what became of a restore", error))?;
 
-        cx.tx.prepare_cached(END)?.execute((self.id.to_string(), state, cx.at.0, result))?;
+        let row = (self.id.to_string(), state, cx.at.0, result);
+        if cx.tx.prepare_cached(END)?.execute(row)? == 0 {
+            // It was done, whoever gives it up afterwards.
+            return Err(Refusal::NotFound.into());
+        }
 
         cx.note("backup_restore", self.id, json!({ "ended": self.outcome }));
         Ok(())
@@ -159,4 +163,4 @@ const INSERT: &str = "INSERT INTO backup_restores (id, organization, into_id, ta
 const FORGET: &str = "DELETE FROM backup_restores WHERE state <> 'wanted' AND id IN
     (SELECT id FROM backup_restores ORDER BY at_ms DESC, id DESC LIMIT -1 OFFSET ?1)";
 const END: &str = "UPDATE backup_restores SET state = ?2, ended_ms = ?3, result = ?4
-    WHERE id = ?1 AND state = 'wanted'";
+    WHERE id = ?1 AND (state = 'wanted' OR state = 'failed' AND ?2 = 'done')";

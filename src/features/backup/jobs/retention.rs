@@ -3,14 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::sleep;
-use uuid::Uuid;
 
 use super::{
     super::{
         formats::Catalogue,
         ltx::{LtxName, SNAPSHOT_LEVEL},
         objects,
-        restore::Source,
+        restore::{Source, is_before},
     },
     uploader::{Line, Part},
 };
@@ -81,22 +80,14 @@ pub(in super::super) async fn sweep(line: &Line, before: Millis) -> Result<usize
     for ((file, epoch), objects) in chains {
         gone.extend(unneeded(&base, &newest, file, epoch, objects));
     }
-    for (_, id, key) in source.replacements().await? {
-        if is_older(id, base.newest) {
-            gone.push(key);
+    for object in objects::list(bucket, &names.replacements(), None).await? {
+        if names.parse_replacement(&object.key).is_some_and(|(_, id)| is_before(id, base.newest)) {
+            gone.push(object.key);
         }
     }
     let count = gone.len();
     bucket.delete(&gone).await.map_err(objects::told)?;
     Ok(count)
-}
-
-/// Whether what was named this took its place long before the images of the oldest moment that is kept: the name says when
-/// it was made, and it took its place soon after or never.
-fn is_older(id: Uuid, newest: Millis) -> bool {
-    let made =
-        id.get_timestamp().map(|at| i64::try_from(at.to_unix().0).unwrap_or(i64::MAX).saturating_mul(1_000));
-    made.is_some_and(|made| made.saturating_add(DAY_MS) < newest.0)
 }
 
 /// The objects of a chain that no restore to `base` or later takes.
@@ -128,6 +119,8 @@ fn unneeded(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::{
         features::backup::{formats::Image, ltx::plan},

@@ -49,8 +49,8 @@ impl Source<'_> {
         }
         // Each object, and what it is called in a folder, where litestream's names are others.
         let mut large: Vec<(String, String)> = Vec::new();
-        for (_, _, key) in self.replacements().await? {
-            large.push((key.clone(), key));
+        for found in self.replacements(plan.catalogue.newest).await? {
+            large.push((found.key.clone(), found.key));
         }
         for (file, image) in &plan.catalogue.files {
             let chain = self.names.chain(*file, image.epoch);

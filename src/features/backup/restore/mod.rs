@@ -23,7 +23,8 @@ pub use super::model::Until;
 pub use carry::{Carried, import};
 pub use fetch::Fetched;
 pub use plan::Plan;
-pub use replaced::put_replacement;
+pub(super) use replaced::is_before;
+pub use replaced::{Found, put_replacement};
 pub use verify::Verified;
 
 /// A history in a bucket.

@@ -21,7 +21,7 @@ use super::{
     Source,
 };
 use crate::{
-    kernel::{Fault, FileId, Millis},
+    kernel::{DAY_MS, Fault, FileId, Millis},
     store::{Captured, Pages, Replacement, Store},
 };
 
@@ -80,18 +80,36 @@ impl Pages for Whole<'_> {
     }
 }
 
+/// A replacement in a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// For which file.
+    pub file: FileId,
+    /// Its name.
+    pub id: Uuid,
+    /// Its object.
+    pub key: String,
+}
+
+/// Whether what was named this took its place long before images of a moment, which hold it then: the name says when it was
+/// made, and it took its place soon after or never.
+pub(in super::super) fn is_before(id: Uuid, images: Millis) -> bool {
+    let made = id.get_timestamp().and_then(|at| i64::try_from(at.to_unix().0).ok());
+    made.is_some_and(|made| made.saturating_mul(1_000).saturating_add(DAY_MS) < images.0)
+}
+
 impl Source<'_> {
-    /// Every replacement that lies in the bucket: for which file, its name, and its object.
-    pub async fn replacements(&self) -> Result<Vec<(FileId, Uuid, String)>, String> {
+    /// The replacements that entries after images of a moment may name.
+    pub async fn replacements(&self, images: Millis) -> Result<Vec<Found>, String> {
         let listed = objects::list(self.bucket, &self.names.replacements(), None).await?;
         let named = |key: String| {
             let (file, id) = self.names.parse_replacement(&key)?;
-            Some((file, id, key))
+            (!is_before(id, images)).then_some(Found { file, id, key })
         };
         Ok(listed.into_iter().filter_map(|object| named(object.key)).collect())
     }
 
-    /// Fetches one to where a store expects it.
+    /// Fetches one to a file, which is written over.
     pub async fn fetch_replacement(&self, key: &str, to: &Path) -> Result<(), String> {
         let part = to.with_extension("ltx");
         let bytes = self.bucket.get_to_file(key, &part).await.map_err(objects::told)?;

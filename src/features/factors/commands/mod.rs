@@ -9,7 +9,7 @@ mod prove;
 mod step_up;
 
 pub use attempt::{Attempt, RefuseProof};
-pub use carry::move_secrets;
+pub use carry::{keep_spent, move_secrets};
 pub use change::{RemoveFactor, RenameFactor, RenewRecoveryCodes, ResetFactors};
 pub use enrol::{AddPasskey, BeginTotp, ConfirmTotp};
 pub use policy::SetMfaPolicy;

@@ -80,7 +80,7 @@ impl Command for EraseTraces {
             return Ok(true);
         }
         cx.tx.prepare_cached(FORGET_ERASURE)?.execute([user.to_string()])?;
-        cx.note_also("identity.erased", "user", &user.to_string(), json!({ "personal_data": "erased" }));
+        cx.note_also(ERASED, "user", &user.to_string(), json!({ "personal_data": "erased" }));
         Ok(queries::erasure(cx.tx)?.is_some())
     }
 }
@@ -103,6 +103,20 @@ pub fn forget_deleted(restored: &Connection, trail: &Connection, since: i64) -> 
     Ok(())
 }
 
+/// Whether traces of deleted people go from a file, or went since an event of its trail.
+pub fn erases(tx: &Connection, since: i64) -> Result<bool, Fault> {
+    Ok(queries::erasure(tx)?.is_some()
+        || deletes(tx, since)?
+        || !audit::done_to(tx, ERASED, since)?.is_empty())
+}
+
+/// Whether somebody was deleted since an event of a file's trail.
+pub fn deletes(tx: &Connection, since: i64) -> Result<bool, Fault> {
+    Ok(!audit::done_to(tx, DeleteUser::KIND.name, since)?.is_empty())
+}
+
+/// All traces of somebody are gone.
+const ERASED: &str = "identity.erased";
 const COUNT_SEATS: &str = "SELECT count(*), count(CASE WHEN state = ?1 THEN 1 END) FROM identity_users";
 const DELETE: &str = "DELETE FROM identity_users WHERE id = ?1";
 const INSERT_ERASURE: &str = "INSERT INTO identity_erasures (user_id, email, erased_to) VALUES (?1, ?2, 0)";

@@ -6,7 +6,7 @@ mod links;
 mod passwords;
 mod people;
 
-pub use erase::{DeleteUser, EraseTraces, forget_deleted};
+pub use erase::{DeleteUser, EraseTraces, deletes, erases, forget_deleted};
 pub use life::{Activate, Approve, Deactivate, DeactivateInactive};
 pub use links::{Accept, Invite, IssueLink, Issued, Purpose, issue_link};
 pub use passwords::{ChangePassword, Rehash, RequirePassword, ResetPassword};
