@@ -9,6 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 use threatflow::features::audit::model::{CHAIN_START, chain_after};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{SOON, STATUS, await_archived, await_images, begin, count, revive, said, used};
 use crate::{
@@ -260,6 +261,39 @@ fn threatflow(world: &World, args: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     command.arg("restore").args(args).args(["--server", &world.url, "--password-file"]).arg(file);
     command.output().unwrap()
+}
+
+#[test]
+fn what_a_restore_of_everything_left_behind_is_fetched_for_one_organization() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let platform = world.platform();
+    let acme = world.organization("acme", "enterprise");
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    await_images(&platform, "one", 1);
+    let then = investigate(&acme, "kept");
+    let lost = (0..20).map(|round| investigate(&acme, &format!("left behind {round:02}"))).max().unwrap();
+    await_archived(&platform, "one", lost);
+    let moment = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
+    drop(world);
+    let world = revive(bucket.path(), &key, &["--index", &then.to_string()]);
+    let platform = world.anonymous().with_token(platform.token());
+    let acme = Organization { admin: world.anonymous().with_token(acme.admin.token()), ..acme };
+    await_images(&platform, "one", investigate(&acme, "new"));
+    assert_eq!(titles(&acme.admin, &acme), ["kept", "new"]);
+    let told = bring_back(&platform, &json!({ "organization": acme.id, "timestamp": moment }));
+    assert_eq!(told["state"], "done", "{told}");
+    let admin = world.anonymous().log_in("admin@acme.test", PASSWORD, "acme");
+    let titles = titles(&admin, &acme);
+    assert_eq!((titles.len(), titles[0].as_str()), (21, "kept"), "{titles:?}");
+    // Its trail is that of this history, in which none of that was done.
+    let trail = events(&admin, &acme);
+    assert_eq!(
+        trail.iter().filter(|action| *action == "workspace.create_investigation").count(),
+        2,
+        "{trail:?}"
+    );
+    investigate(&Organization { admin, ..acme }, "and on");
 }
 
 #[test]
