@@ -17,7 +17,7 @@ use super::{
     rebuild::{Rebuild, Rebuilt},
 };
 use crate::{
-    cluster::{Cluster, Ticket, Unanswered, View},
+    cluster::{Cluster, Ticket, Unanswered, View, caught},
     features::backup::{
         self, RecordDrill, State, Target,
         formats::{Drill, Tested},
@@ -101,7 +101,9 @@ async fn make(cluster: &Cluster, state: &State, target: &Target) -> Drill {
     };
     let scratch = cluster.store().root().join("backup").join("drill");
     let _ = fs::remove_dir_all(&scratch);
-    match try_out(cluster, state, target, &scratch).await {
+    // What is in the bucket may be anything; a drill that halts this node would halt the next leader as well.
+    let tried = caught("a restore for a drill", try_out(cluster, state, target, &scratch)).await;
+    match tried.unwrap_or_else(|panic| Err(format!("the restore panicked, which is a bug: {panic}"))) {
         Ok((plan, rebuilt)) => {
             drill.index = plan.index;
             drill.bytes = rebuilt.fetched.bytes;

@@ -1,6 +1,6 @@
 //! The log archive: each second one object with every entry committed since.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use raft::{Stretch, Unread};
@@ -21,7 +21,7 @@ const PUT_EVERY: Duration = Duration::from_secs(1);
 const BARRIER: Duration = Duration::from_secs(5);
 
 /// Archives until something fails.
-pub(super) async fn run(line: Line) -> Result<(), String> {
+pub(super) async fn run(line: Line) -> Result<Infallible, String> {
     line.lineage.begin(&line.bucket).await?;
     let mut next = resume(&line).await?;
     line.works(Part::Archive, |progress| progress.archived = next - 1);

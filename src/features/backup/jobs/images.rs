@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     fs::{self, File},
     io::BufWriter,
     path::PathBuf,
@@ -55,8 +56,13 @@ const CATALOGUE_REST: Duration = Duration::from_mins(1);
 /// Epochs tried before giving up: each was taken by another uploader meanwhile.
 const EPOCHS_TRIED_MAX: u32 = 100;
 
+/// Puts images for ever.
+pub(super) async fn run(line: Line) -> Result<Infallible, String> {
+    Ok(Images::new(line).run().await)
+}
+
 /// The uploader of images.
-pub(super) struct Images {
+struct Images {
     line: Line,
     epoch: Option<u32>,
     chains: BTreeMap<FileId, Arc<Chain>>,
@@ -92,13 +98,13 @@ struct EpochText {
 }
 
 impl Images {
-    pub(super) fn new(line: Line) -> Self {
+    fn new(line: Line) -> Self {
         let (chains, entries) = (BTreeMap::new(), BTreeMap::new());
         Self { line, epoch: None, chains, entries, vault: None, keys: None, told: None, rest: None }
     }
 
     /// For ever: what fails is tried again with what is remembered.
-    pub(super) async fn run(mut self) {
+    async fn run(mut self) -> Infallible {
         let mut failures = 0;
         let mut ticks = interval(Duration::from_secs(u64::from(self.line.policy.image_seconds.max(1))));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

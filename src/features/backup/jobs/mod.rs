@@ -11,6 +11,7 @@ mod uploader;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     time::Duration,
 };
 
@@ -63,7 +64,7 @@ impl Backup {
     }
 
     /// For as long as the node lives. What an uploader does ends with it.
-    pub async fn run(mut self) {
+    pub async fn run(mut self) -> Infallible {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -1,6 +1,6 @@
 //! What is older than every moment that can still be restored goes, unless somebody holds it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use tokio::time::sleep;
 
@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 const SWEEP_EVERY: u32 = 60;
 
 /// Looks and sweeps until something fails.
-pub(super) async fn run(line: Line) -> Result<(), String> {
+pub(super) async fn run(line: Line) -> Result<Infallible, String> {
     let mut looks = 0;
     loop {
         // Not at once: a leader that has just begun has better things to do.
