@@ -22,7 +22,7 @@ use crate::{
     cluster::{Cluster, PruneReplies, Tasks, Ticket, Unanswered},
     features::{
         access,
-        backup::jobs::Backup,
+        backup::{self, jobs::Backup},
         identity, keys,
         membership::{self, jobs::CleanUp},
         quotas, sessions,
@@ -151,7 +151,10 @@ async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) ->
 async fn rotate(cluster: Cluster) {
     let mut done = keys::jobs::follow(&cluster).await;
     if done.is_ok() && led_term(&cluster).is_some() {
-        done = keys::jobs::lead(&cluster).await;
+        let vaults: keys::jobs::Others = |cluster, generation| {
+            Box::pin(async move { backup::jobs::vaults_behind(&cluster, generation).await })
+        };
+        done = keys::jobs::lead(&cluster, vaults).await;
     }
     if let Err(error) = done {
         tracing::debug!(?error, "the rotation of the cluster key is put off");

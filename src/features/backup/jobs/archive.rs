@@ -49,6 +49,7 @@ pub(super) async fn run(line: Line) -> Result<Infallible, String> {
                         upto,
                         "entries were cut from the log before they were archived: moments between cannot be restored"
                     );
+                    line.lose((upto + 1).saturating_sub(next), upto);
                     next = upto + 1;
                 }
                 Err(Unread::Broken(fault)) => return Err(fault.to_string()),

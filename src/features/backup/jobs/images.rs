@@ -135,6 +135,8 @@ impl Images {
         self.entries.retain(|file, _| files.contains(file));
         self.chains.retain(|file, _| files.contains(file));
         let marks: BTreeMap<FileId, u64> = files.into_iter().map(|file| (file, store.mark(file))).collect();
+        // A rotation of the cluster key waits for it, and must not wait for an image that cannot be put.
+        self.put_vault().await?;
         self.put_images(epoch, &marks).await?;
         for (file, mark) in marks {
             match self.entries.get(&file) {
@@ -213,6 +215,7 @@ impl Images {
         if self.keys.as_ref() == Some(&keys) {
             return Ok(());
         }
+        let generation = keys.1;
         let key = names.vault();
         let there = match self.vault.take() {
             Some(known) => Some(known),
@@ -231,12 +234,14 @@ impl Images {
         let made = made.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
         let Some(fresh) = made else {
             (self.vault, self.keys) = (there, Some(keys));
+            self.line.sealed_under(generation);
             return Ok(());
         };
         let text = serde_json::to_vec(&fresh).map_err(|error| error.to_string())?;
         let before = there.map(|(version, _)| version);
         let version = objects::rewrite(bucket, &key, text.into(), before.as_ref()).await?;
         (self.vault, self.keys) = (version.map(|version| (version, fresh)), Some(keys));
+        self.line.sealed_under(generation);
         Ok(())
     }
 

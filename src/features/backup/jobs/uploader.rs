@@ -76,6 +76,11 @@ struct Report {
     progress: Progress,
     failing: [Option<String>; 3],
     load: Load,
+    /// Entries that were cut from the log before they were archived, and the last of them.
+    lost: u64,
+    lost_to: u64,
+    /// The generation of the cluster key under which the vault is, everything in it.
+    vault: u32,
 }
 
 impl Report {
@@ -146,10 +151,17 @@ impl Uploader {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).told()
     }
 
-    /// How far it is and what it has put, for whoever asks this node.
-    pub(super) fn said(&self) -> Value {
+    /// How far it is, what it has put, and what it could not, for whoever asks this node.
+    pub(super) fn said(&self, spool_full: bool) -> Value {
         let report = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        json!({ "progress": report.told(), "load": report.load })
+        json!({
+            "progress": report.told(),
+            "load": report.load,
+            "lost": report.lost,
+            "lost_to": report.lost_to,
+            "vault": report.vault,
+            "spool_full": spool_full,
+        })
     }
 }
 
@@ -221,6 +233,18 @@ impl Line {
         let why = why.to_string();
         tracing::warn!(target = %self.target, ?part, why, "a backup target fails");
         report(&self.progress, part, Some(why));
+    }
+
+    /// Says that entries up to this one, so many, can be archived no more.
+    pub(super) fn lose(&self, count: u64, upto: u64) {
+        let mut report = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        report.lost += count;
+        report.lost_to = upto;
+    }
+
+    /// Says that everything in the vault is under this generation of the cluster key.
+    pub(super) fn sealed_under(&self, generation: u32) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).vault = generation;
     }
 
     /// Counts what was put.
