@@ -1,5 +1,5 @@
-//! Drills: the leader restores a sample of organizations into scratch, reads every row back and compares with what is
-//! live, and records what it found.
+//! Drills: the leader restores a sample of organizations into scratch, reads every row back, computes every audit trail
+//! anew, compares both with what is live, and records what it found.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::{
@@ -18,14 +19,17 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Ticket, Unanswered, View, caught},
-    features::backup::{
-        self, RecordDrill, State, Target,
-        formats::{Drill, Tested},
-        jobs::REPORT,
-        open_target,
-        restore::{self, Plan, Source, Until},
+    features::{
+        audit::{self, Trail},
+        backup::{
+            self, RecordDrill, State, Target,
+            formats::{Drill, Proven, Tested},
+            jobs::{DRILLS, REPORT},
+            open_target,
+            restore::{self, Plan, Source, Until},
+        },
     },
-    kernel::{FileId, Millis, OrgId, RequestId},
+    kernel::{Fault, FileId, Millis, OrgId, RequestId, to_hex},
     store::{Keyring, Store},
     web::now,
 };
@@ -37,6 +41,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// Makes a drill if one is due or was asked for.
 pub(super) async fn look(cluster: Cluster) {
     if led_term(&cluster).is_none() {
+        cluster.report(DRILLS, Value::Null);
         return;
     }
     let due = match due(&cluster).await {
@@ -69,11 +74,12 @@ async fn due(cluster: &Cluster) -> Result<Option<(State, Target)>, Unanswered> {
     let look = |tx: &rusqlite::Connection| {
         Ok((backup::state(tx)?, backup::targets(tx)?, backup::last_drills(tx)?, backup::drills(tx, 1)?))
     };
-    let Some((Some(state), targets, (_, last), drills)) =
+    let Some((Some(state), targets, (passed, last), drills)) =
         cluster.read(&View::Local, OrgId::SYSTEM, look).await?
     else {
         return Ok(None);
     };
+    cluster.report(DRILLS, json!(passed));
     let every = i64::from(state.policy.drill_hours) * HOUR_MS;
     let late = every > 0 && last.is_none_or(|last| now().0 - last.0 >= every);
     if state.drill_wanted.is_none() && !late {
@@ -104,10 +110,13 @@ async fn make(cluster: &Cluster, state: &State, target: &Target) -> Drill {
     // What is in the bucket may be anything; a drill that halts this node would halt the next leader as well.
     let tried = caught("a restore for a drill", try_out(cluster, state, target, &scratch)).await;
     match tried.unwrap_or_else(|panic| Err(format!("the restore panicked, which is a bug: {panic}"))) {
-        Ok((plan, rebuilt)) => {
+        Ok(Tried { plan, rebuilt, trails }) => {
             drill.index = plan.index;
             drill.bytes = rebuilt.fetched.bytes;
             drill.files = compared(cluster.store(), &rebuilt);
+            for (file, tested) in &mut drill.files {
+                audited(cluster, *file, trails.get(file), tested).await;
+            }
         }
         Err(why) => drill.failed = Some(why),
     }
@@ -116,12 +125,17 @@ async fn make(cluster: &Cluster, state: &State, target: &Target) -> Drill {
     drill
 }
 
-async fn try_out(
-    cluster: &Cluster,
-    state: &State,
-    target: &Target,
-    scratch: &Path,
-) -> Result<(Plan, Rebuilt), String> {
+/// What was restored.
+struct Tried {
+    plan: Plan,
+    rebuilt: Rebuilt,
+    trails: Trails,
+}
+
+/// The audit trail of each file; or the first event that does not fit.
+type Trails = BTreeMap<FileId, Result<Trail, i64>>;
+
+async fn try_out(cluster: &Cluster, state: &State, target: &Target, scratch: &Path) -> Result<Tried, String> {
     let bucket = Arc::new(open_target(cluster.store().keyring(), target)?);
     // As an operator would who has nothing but the recovery key.
     let recovery = backup::recovery_key(cluster.store().keyring(), &state.recovery)
@@ -143,7 +157,39 @@ async fn try_out(
     if let Some(missing) = only.iter().find(|file| !rebuilt.files.contains_key(file)) {
         return Err(format!("file {missing} could not be restored: its keys are not in the vault"));
     }
-    Ok((plan, rebuilt))
+    let (root, files) = (scratch.to_owned(), rebuilt.files.keys().copied().collect());
+    let read = spawn_blocking(move || trails(&root, keyring, files)).await;
+    let trails = read.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
+    Ok(Tried { plan, rebuilt, trails })
+}
+
+/// Computes the audit trails anew, each from its first event on.
+fn trails(root: &Path, keyring: Arc<Keyring>, files: Vec<FileId>) -> Result<Trails, Fault> {
+    let store = Store::open(root, keyring)?;
+    let mut found = Trails::new();
+    for file in files {
+        if let Some(trail) = store.read(file, audit::verify_chain)? {
+            found.insert(file, trail);
+        }
+    }
+    Ok(found)
+}
+
+/// A trail only grows: what was restored must hold together, and be what the live one begins with.
+async fn audited(cluster: &Cluster, file: FileId, trail: Option<&Result<Trail, i64>>, tested: &mut Tested) {
+    let wrong = match trail {
+        None => Some("it has no audit trail".to_owned()),
+        Some(Err(seq)) => Some(format!("its audit trail does not hold together at event {seq}")),
+        Some(Ok(Trail { events, head })) => {
+            tested.trail = Some(Proven { events: *events, head: to_hex(head) });
+            let (events, head) = (*events, *head);
+            let live = cluster.read(&View::Local, file, move |tx| audit::chain_at(tx, events)).await;
+            // Gone meanwhile, or not to be read here: there is nothing to compare with.
+            let differs = matches!(live, Ok(Some(live)) if events > 0 && live != Some(head));
+            differs.then(|| format!("after event {events} the live audit trail is another"))
+        }
+    };
+    tested.wrong = tested.wrong.take().or(wrong);
 }
 
 /// The system file and some organizations, drawn by chance among those that live.
@@ -185,7 +231,7 @@ fn compared(store: &Store, rebuilt: &Rebuilt) -> BTreeMap<FileId, Tested> {
         let wrong = live
             .is_some_and(|live| live.sum != *sum)
             .then(|| format!("at entry {mark} the live file holds other rows"));
-        (*file, Tested { mark: *mark, sum: *sum, wrong, compared_at: live.map(|_| now()) })
+        (*file, Tested { mark: *mark, sum: *sum, wrong, compared_at: live.map(|_| now()), trail: None })
     };
     rebuilt.files.iter().map(tested).collect()
 }

@@ -18,4 +18,4 @@ mod queries;
 #[cfg(any(test, fuzzing))]
 pub(crate) use canonical::of_value as canonical_bytes;
 pub use commands::{Attempt, append, erase_personal, last_seq};
-pub use queries::verify_chain;
+pub use queries::{Trail, chain_at, verify_chain};
