@@ -1,6 +1,9 @@
 //! Backup: what was acknowledged comes back from a bucket, on a machine that has nothing else.
 
+mod alarms;
 mod faults;
+mod kept;
+mod steps;
 
 use std::{
     fs,
@@ -25,6 +28,17 @@ pub fn begin(platform: &Caller, name: &str, bucket: &Path) -> Option<String> {
     let faster = platform.json("PATCH", &format!("{STATUS}/policy"), &json!({ "image_seconds": 1 }));
     assert_eq!(faster.status, 200, "{}", faster.body);
     answer.json["recovery_key"].as_str().map(str::to_owned)
+}
+
+/// Now, as nodes on this machine have it.
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+/// A moment as commands take it.
+pub fn stamp(ms: i64) -> String {
+    threatflow::kernel::Millis(ms).to_string()
 }
 
 pub fn target(platform: &Caller, name: &str) -> Value {
@@ -277,6 +291,11 @@ fn a_drill_restores_what_is_live_and_is_recorded() {
     let files = newest["drill"]["files"].as_object().unwrap().clone();
     assert_eq!(files.len(), 3, "{newest}");
     assert!(files.values().any(|file| file["compared_at"].is_number()), "{newest}");
+    for (file, tested) in &files {
+        let (events, head) = (tested["trail"]["events"].as_i64(), tested["trail"]["head"].as_str());
+        assert!(events.is_some_and(|events| events > 0), "{file}: {tested}");
+        assert!(head.is_some_and(|head| head.len() == 64), "{file}: {tested}");
+    }
     assert!(platform.get(STATUS).json["alarms"].as_array().unwrap().is_empty());
 
     // A byte of an image changes: the drill names it, and it is an alarm.

@@ -85,25 +85,41 @@ impl World {
 
     /// Kills the node as a power cut would (as far as a process can) and starts it again.
     pub fn crash_and_restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.crash();
         self.restart();
     }
 
     /// Waits until the node ends by itself.
     pub fn ended(&mut self) -> ExitStatus {
+        self.ended_by(|| {})
+    }
+
+    /// The same, while `nudge` is done again and again.
+    pub fn ended_by(&mut self, mut nudge: impl FnMut()) -> ExitStatus {
         let mut ended = None;
         await_condition("the node to end", Duration::from_secs(40), || {
+            nudge();
             ended = self.child.try_wait().unwrap();
             ended.is_some()
         });
         ended.unwrap()
     }
 
+    /// Kills the node as a power cut would, as far as a process can.
+    pub fn crash(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Starts a node again that has ended.
     pub fn restart(&mut self) {
-        self.child = serve(self.folder.path(), self.listen, self.peer, &self.more, &self.environment);
+        self.start_again();
         self.await_ready();
+    }
+
+    /// The same, for one that may not come to be ready.
+    pub fn start_again(&mut self) {
+        self.child = serve(self.folder.path(), self.listen, self.peer, &self.more, &self.environment);
     }
 
     pub fn anonymous(&self) -> Caller {
