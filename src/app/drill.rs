@@ -175,21 +175,44 @@ fn trails(root: &Path, keyring: Arc<Keyring>, files: Vec<FileId>) -> Result<Trai
     Ok(found)
 }
 
-/// A trail only grows: what was restored must hold together, and be what the live one begins with.
+/// Looks at the trail of a restored file, beside the live one.
 async fn audited(cluster: &Cluster, file: FileId, trail: Option<&Result<Trail, i64>>, tested: &mut Tested) {
-    let wrong = match trail {
-        None => Some("it has no audit trail".to_owned()),
-        Some(Err(seq)) => Some(format!("its audit trail does not hold together at event {seq}")),
-        Some(Ok(Trail { events, head })) => {
-            tested.trail = Some(Proven { events: *events, head: to_hex(head) });
-            let (events, head) = (*events, *head);
-            let live = cluster.read(&View::Local, file, move |tx| audit::chain_at(tx, events)).await;
-            // Gone meanwhile, or not to be read here: there is nothing to compare with.
-            let differs = matches!(live, Ok(Some(live)) if events > 0 && live != Some(head));
-            differs.then(|| format!("after event {events} the live audit trail is another"))
-        }
+    let events = trail.and_then(|trail| trail.as_ref().ok()).map_or(0, |trail| trail.events);
+    let live = cluster.read(&View::Local, file, move |tx| audit::chain_at(tx, events)).await;
+    let live = match live {
+        Ok(Some(Some(head))) => Live::Head(head),
+        Ok(Some(None)) => Live::Shorter,
+        Ok(None) | Err(_) => Live::Away,
     };
+    let (proven, wrong) = judged(trail, live);
+    tested.trail = proven;
     tested.wrong = tested.wrong.take().or(wrong);
+}
+
+/// The live trail after as many events as were restored.
+#[derive(Clone, Copy, Debug)]
+enum Live {
+    Head([u8; 32]),
+    Shorter,
+    /// The file went meanwhile, or is not to be read here: there is nothing to compare with.
+    Away,
+}
+
+/// A trail only grows: what was restored must hold together, and be what the live one begins with.
+fn judged(trail: Option<&Result<Trail, i64>>, live: Live) -> (Option<Proven>, Option<String>) {
+    match trail {
+        None => (None, Some("it has no audit trail".to_owned())),
+        Some(Err(seq)) => (None, Some(format!("its audit trail does not hold together at event {seq}"))),
+        Some(Ok(Trail { events, head })) => {
+            let same = match live {
+                Live::Head(live) => live == *head,
+                Live::Shorter => *events == 0,
+                Live::Away => true,
+            };
+            let wrong = (!same).then(|| format!("after event {events} the live audit trail is another"));
+            (Some(Proven { events: *events, head: to_hex(head) }), wrong)
+        }
+    }
 }
 
 /// The system file and some organizations, drawn by chance among those that live.
@@ -234,4 +257,31 @@ fn compared(store: &Store, rebuilt: &Rebuilt) -> BTreeMap<FileId, Tested> {
         (*file, Tested { mark: *mark, sum: *sum, wrong, compared_at: live.map(|_| now()), trail: None })
     };
     rebuilt.files.iter().map(tested).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trail_that_breaks_or_is_not_what_the_live_one_begins_with_fails_the_drill() {
+        let trail = |events, head| Ok(Trail { events, head: [head; 32] });
+        let another = Some("after event 9 the live audit trail is another");
+        for (restored, live, proven, wrong) in [
+            (Some(trail(9, 1)), Live::Head([1; 32]), Some(9), None),
+            (Some(trail(9, 1)), Live::Away, Some(9), None),
+            (Some(trail(0, 0)), Live::Shorter, Some(0), None),
+            (Some(trail(9, 1)), Live::Head([2; 32]), Some(9), another),
+            (Some(trail(9, 1)), Live::Shorter, Some(9), another),
+            (Some(Err(4)), Live::Shorter, None, Some("its audit trail does not hold together at event 4")),
+            (None, Live::Away, None, Some("it has no audit trail")),
+        ] {
+            let (found, why) = judged(restored.as_ref(), live);
+            assert_eq!(
+                (found.map(|found| found.events), why.as_deref()),
+                (proven, wrong),
+                "{restored:?} {live:?}"
+            );
+        }
+    }
 }
