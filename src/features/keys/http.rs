@@ -1,14 +1,13 @@
 //! Rotation of the cluster key, for platform administrators.
 
-use raft::Leadership;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     commands::{Rekey, Rotate, Step},
     jobs, queries,
 };
 use crate::{
-    cluster::{Cluster, Question, View},
+    cluster::{Question, View},
     kernel::{OrgId, Permission},
     web::{Cx, Method, Needs, Problem, Reply, Route},
 };
@@ -60,21 +59,6 @@ async fn rekey(cx: Cx) -> Result<Reply, Problem> {
     Ok(Reply::ok(json!({ "id": file, "data_key": answer.reply })).after(&answer))
 }
 
-/// What the leader found in the way when it looked last.
-async fn said_by_leader(cluster: &Cluster) -> Vec<String> {
-    let said = match *cluster.leadership().borrow() {
-        Leadership::Leader { .. } => return read(cluster.reported(jobs::WAITING)),
-        Leadership::Follower { leader } => leader,
-        Leadership::NoLeader => return vec!["there is no leader".to_owned()],
-    };
-    let question = Question::Report { name: jobs::WAITING.to_owned() };
-    cluster.ask::<Value>(said, &question).await.map(read).unwrap_or_default()
-}
-
-fn read(said: Value) -> Vec<String> {
-    serde_json::from_value(said).unwrap_or_default()
-}
-
 async fn show(cx: Cx) -> Result<Reply, Problem> {
     let system = cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
     cx.query().finish()?;
@@ -85,7 +69,9 @@ async fn show(cx: Cx) -> Result<Reply, Problem> {
         Step::Wanted | Step::Settled => Vec::new(),
     };
     if newest.step == Step::Active && waiting.is_empty() {
-        waiting = said_by_leader(&cx.cluster).await;
+        // What the leader found in the way when it looked last.
+        let said = cx.cluster.said_by_leader(jobs::WAITING).await;
+        waiting = said.map_or_else(|why| vec![why], |said| serde_json::from_value(said).unwrap_or_default());
     }
     let members = reports.iter().map(|(node, report)| match report {
         Ok(report) => json!({ "node": node, "keys": report }),

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use raft::Later;
+use futures_util::future::{BoxFuture, join_all};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -60,7 +59,7 @@ pub async fn follow(cluster: &Cluster) -> Result<(), Unanswered> {
 }
 
 /// What stands in the way of forgetting what is older than a generation, by the word of who else has keys.
-pub type Others = fn(Cluster, Generation) -> Later<'static, Result<Waiting, Unanswered>>;
+pub type Others = fn(Cluster, Generation) -> BoxFuture<'static, Result<Waiting, Unanswered>>;
 
 /// One look, on the leader: the rotation goes a step further if it can.
 pub async fn lead(cluster: &Cluster, others: Others) -> Result<(), Unanswered> {

@@ -1,6 +1,5 @@
 //! How far backups are, as the leader knows it; another node asks it, and says so when it does not answer.
 
-use raft::Leadership;
 use serde_json::{Value, json};
 
 use super::super::{
@@ -9,7 +8,7 @@ use super::super::{
     queries::{self, State, Target},
 };
 use crate::{
-    cluster::{Cluster, Question, View},
+    cluster::View,
     kernel::{Millis, OrgId, Permission},
     web::{Cx, Problem, Reply},
 };
@@ -32,19 +31,8 @@ pub(super) async fn show(mut cx: Cx) -> Result<Reply, Problem> {
         Ok((queries::state(tx)?, queries::targets(tx)?, queries::last_drills(tx)?, queries::drills(tx, 1)?))
     };
     let stored = cx.cluster.read(&View::Local, OrgId::SYSTEM, look).await?.ok_or_else(Problem::not_found)?;
-    let live = ask_leader(&cx.cluster).await;
+    let live = cx.cluster.said_by_leader(REPORT).await;
     Ok(Reply::ok(view(stored, &live, cx.now)))
-}
-
-async fn ask_leader(cluster: &Cluster) -> Result<Value, String> {
-    let leader = match *cluster.leadership().borrow() {
-        Leadership::Leader { .. } => return Ok(cluster.reported(REPORT)),
-        Leadership::Follower { leader } => leader,
-        Leadership::NoLeader => {
-            return Err("there is no leader, and without one nothing is backed up".to_owned());
-        }
-    };
-    cluster.ask(leader, &Question::Report { name: REPORT.to_owned() }).await
 }
 
 fn view(
