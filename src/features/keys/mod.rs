@@ -19,4 +19,4 @@ pub mod jobs;
 mod queries;
 
 pub use commands::{Advance, Rekey, Rotate, Step};
-pub use queries::rotating;
+pub use queries::{clean_from, rotating};

@@ -288,3 +288,66 @@ fn a_key_is_retired_only_when_what_it_wraps_in_a_vault_is_under_the_next_one() {
         assert_eq!(used(&world.anonymous().with_token(org.admin.token()), &org), counted);
     }
 }
+
+#[test]
+fn an_organization_that_was_made_between_images_comes_back_after_the_key_it_was_made_under_is_retired() {
+    let (bucket, plant) = (tempfile::tempdir().unwrap(), Plant::new());
+    let world = World::one_node_in(plant.environment(), &[]);
+    let (platform, org) = (world.platform(), world.organization("acme", "enterprise"));
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    await_whole(&platform, &org);
+    plant.set(&["panic in the images of target one"]);
+    await_condition("images to fail", SOON, || !super::target(&platform, "one")["failing"].is_null());
+    let between = world.organization("between", "enterprise");
+    let index = count(&between);
+    await_archived(&platform, "one", index);
+    plant.set(&[]);
+    await_whole(&platform, &org);
+    assert_eq!(platform.post("/api/v2/cluster/keys/rotate", &json!({})).status, 200);
+    await_condition("the rotation to settle", Duration::from_secs(60), || {
+        platform.get("/api/v2/cluster/keys").json["step"] == "settled"
+    });
+    await_whole(&platform, &org);
+    let lineage = platform.get(STATUS).json["lineage"].as_str().unwrap().to_owned();
+    drop(world);
+    let world = revive(bucket.path(), &key, &["--lineage", &lineage, "--index", &index.to_string()]);
+    assert_eq!(used(&world.anonymous().with_token(between.admin.token()), &between), 1);
+}
+
+#[test]
+fn a_moment_before_an_erasure_comes_back_when_every_key_of_then_is_forgotten() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let (platform, org) = (world.platform(), world.organization("acme", "enterprise"));
+    let gone = world.organization("gone", "enterprise");
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    await_images(&platform, "one", 1);
+    count(&gone);
+    let before = await_whole(&platform, &org);
+    let erase = format!("/api/v2/organizations/{}/erase", gone.id);
+    assert!(platform.post(&erase, &json!({ "slug": "gone" })).status < 300);
+    await_condition("the rotation that an erasure begins to settle", Duration::from_secs(60), || {
+        let keys = platform.get("/api/v2/cluster/keys").json;
+        keys["step"] == "settled" && keys["generation"] == 2
+    });
+    let vault = || {
+        let vault = walk(bucket.path()).into_iter().find(|path| path.ends_with("vault.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&std::fs::read(vault).unwrap()).unwrap()
+    };
+    await_condition("the vault to forget", SOON, || {
+        count(&org);
+        vault()["generations"] == json!([2])
+    });
+    assert!(vault()["files"].get(&gone.id).is_none());
+    let lineage = platform.get(STATUS).json["lineage"].as_str().unwrap().to_owned();
+    drop(world);
+    let world = revive(bucket.path(), &key, &["--lineage", &lineage, "--index", &before.to_string()]);
+    // Tokens of then are signed by what nobody has any more; whoever logs in anew finds everything.
+    let caller = world.anonymous();
+    assert_eq!(caller.with_token(org.admin.token()).get(&org.path("/stats")).status, 401);
+    let admin = caller.log_in("admin@acme.test", "correct horse battery staple", "acme");
+    assert_eq!(used(&admin, &org), 1);
+    let world = &mut { world };
+    world.crash_and_restart();
+    assert_eq!(used(&admin, &org), 1, "the new keys stay");
+}

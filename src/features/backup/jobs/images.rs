@@ -35,8 +35,10 @@ use super::{
     uploader::{Line, Part, pause},
 };
 use crate::{
-    kernel::{Fault, FileId, Millis},
-    store::{Captured, Pages, Store},
+    cluster::View,
+    features::{keys, organizations},
+    kernel::{Fault, FileId, Millis, OrgId},
+    store::{Captured, Generation, Pages, Store},
     web::now,
 };
 
@@ -77,8 +79,9 @@ struct Images {
     rest: Option<Instant>,
 }
 
-/// What says that the vault may have to change: the keys of the images, and those of the cluster.
-type Keys = (Vec<(FileId, u32)>, u32, BTreeMap<u32, String>);
+/// What says that the vault may have to change: the keys of the images, those of the cluster, and from which of these on the
+/// vault keeps what the cluster has forgotten.
+type Keys = (Vec<(FileId, u32)>, u32, BTreeMap<u32, String>, Generation);
 
 /// What was put of a file, in this epoch.
 #[derive(Clone, Debug, Default)]
@@ -210,8 +213,12 @@ impl Images {
     async fn put_vault(&mut self) -> Result<(), String> {
         let Line { bucket, names, lineage, cluster, .. } = &self.line;
         let keyring = cluster.store().keyring();
+        let look = |tx: &rusqlite::Connection| keys::clean_from(tx, organizations::last_erased(tx)?);
+        let clean = cluster.read(&View::Local, OrgId::SYSTEM, look).await;
+        let clean = clean.map_err(|reason| format!("what was erased last is not known: {reason:?}"))?;
+        let from = clean.flatten().unwrap_or(Generation::MAX);
         let of_images = self.entries.iter().map(|(file, image)| (*file, image.key)).collect();
-        let keys = (of_images, keyring.active(), keyring.generations());
+        let keys = (of_images, keyring.active(), keyring.generations(), from);
         if self.keys.as_ref() == Some(&keys) {
             return Ok(());
         }
@@ -230,7 +237,7 @@ impl Images {
         let recovery = recovery_key(keyring, &self.line.recovery).map_err(|fault| fault.to_string())?;
         let (store, lineage) = (Arc::clone(cluster.store()), lineage.id);
         let known = there.as_ref().map(|(_, vault)| vault.clone());
-        let made = spawn_blocking(move || vault(&store, lineage, &recovery, known.as_ref())).await;
+        let made = spawn_blocking(move || vault(&store, lineage, &recovery, known.as_ref(), from)).await;
         let made = made.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
         let Some(fresh) = made else {
             (self.vault, self.keys) = (there, Some(keys));
@@ -416,6 +423,7 @@ fn vault(
     lineage: uuid::Uuid,
     recovery: &RecoveryKey,
     known: Option<&Vault>,
+    from: Generation,
 ) -> Result<Option<Vault>, Fault> {
     let mut files = BTreeMap::new();
     for file in store.list() {
@@ -424,11 +432,15 @@ fn vault(
             files.insert(file, lines);
         }
     }
-    let held: Vec<u32> = store.keyring().generations().into_keys().collect();
-    if known.is_some_and(|vault| vault.files == files && vault.generations == held) {
+    let mut wanted: BTreeSet<Generation> = store.keyring().generations().into_keys().collect();
+    let former =
+        known.map(|vault| vault.generations.iter().copied().filter(|generation| *generation >= from));
+    wanted.extend(former.into_iter().flatten());
+    if known.is_some_and(|vault| vault.files == files && vault.generations.iter().eq(&wanted)) {
         return Ok(None);
     }
-    Vault::seal(lineage, store.keyring(), recovery, files).map(Some)
+    let former = known.and_then(|vault| vault.open(recovery));
+    Vault::seal(lineage, store.keyring(), recovery, files, (former.as_ref(), from)).map(Some)
 }
 
 /// Where an LTX file is made; what an earlier process left there goes.
