@@ -51,7 +51,7 @@ pub use contract::{
 pub use figures::{Figures, Took};
 pub use log::LogStats;
 pub use membership::{Admitted, ChangeError, JoinError, Token};
-pub use planted::planted;
+pub use planted::{planted, planted_with};
 pub use replica::{Leadership, Replica};
 pub use rotation::{Certificates, NewAuthority};
 pub use status::{Member, Status};

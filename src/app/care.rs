@@ -1,10 +1,10 @@
 //! What every node does for its own files: reads them through, and repairs those in quarantine from the leader's.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use raft::Leadership;
 use tokio::{
-    task::{JoinSet, spawn_blocking},
+    task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep},
 };
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use super::{
     jobs::{every, led_term},
 };
 use crate::{
-    cluster::{About, Cluster, Question, Ticket, Unanswered},
+    cluster::{About, Cluster, Question, Tasks, Ticket, Unanswered},
     features::membership::ReportDivergence,
     kernel::{Fault, FileId, OrgId, RequestId},
     store::{Alarm, Found, Scrubbed, Store},
@@ -41,23 +41,24 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Starts to care for the files of this node, and, while it leads, to compare them with those of others.
-pub fn care(cluster: &Cluster, pace: ScrubPace) -> JoinSet<()> {
+pub fn care(cluster: &Cluster, pace: ScrubPace) -> Tasks {
     let scrubs = Scrubs::default();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(Tending::new(cluster.clone()).run());
-    tasks.spawn(scrub(cluster.clone(), pace, Arc::clone(&scrubs)));
-    tasks.spawn(compare(cluster.clone(), scrubs));
+    let mut tasks = Tasks::of(cluster);
+    tasks.spawn("tend files", Tending::new(cluster.clone()).run());
+    tasks.spawn("scrub", scrub(cluster.clone(), pace, Arc::clone(&scrubs)));
+    tasks.spawn("compare nodes", compare(cluster.clone(), scrubs));
     let cluster = cluster.clone();
-    tasks.spawn(every(IDLE, move || {
+    let closing = every(IDLE, move || {
         let cluster = cluster.clone();
         // A fault of it halts the node.
         async move { drop(cluster.on_files(Store::close_idle).await) }
-    }));
+    });
+    tasks.spawn("close idle files", closing);
     tasks
 }
 
 /// Reads one file after the other, for ever. Begins anywhere: a node that is restarted often gets to all of them.
-async fn scrub(cluster: Cluster, pace: ScrubPace, scrubs: Scrubs) {
+async fn scrub(cluster: Cluster, pace: ScrubPace, scrubs: Scrubs) -> Infallible {
     let mut last = OrgId(Uuid::new_v4());
     loop {
         let files = cluster.store().list();
@@ -98,7 +99,7 @@ impl Tending {
         Self { cluster, node, reported: BTreeSet::new(), repaired: BTreeSet::new() }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self) -> Infallible {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -34,7 +35,7 @@ type Mine = BTreeMap<FileId, Vec<Standing>>;
 type Answers = BTreeMap<u64, BTreeMap<FileId, Stood>>;
 
 /// Compares as long as this node leads.
-pub(super) async fn compare(cluster: Cluster, scrubs: Scrubs) {
+pub(super) async fn compare(cluster: Cluster, scrubs: Scrubs) -> Infallible {
     let mut comparison =
         Comparison { cluster, scrubs, term: 0, equal: BTreeMap::new(), doubts: BTreeMap::new() };
     let mut ticks = interval(EVERY);

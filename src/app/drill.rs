@@ -1,5 +1,5 @@
-//! Drills: the leader restores a sample of organizations into scratch, reads every row back and compares with what is
-//! live, and records what it found.
+//! Drills: the leader restores a sample of organizations into scratch, reads every row back, computes every audit trail
+//! anew, compares both with what is live, and records what it found.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::{
@@ -17,15 +18,18 @@ use super::{
     rebuild::{Rebuild, Rebuilt},
 };
 use crate::{
-    cluster::{Cluster, Ticket, Unanswered, View},
-    features::backup::{
-        self, RecordDrill, State, Target,
-        formats::{Drill, Tested},
-        jobs::REPORT,
-        open_target,
-        restore::{self, Plan, Source, Until},
+    cluster::{Cluster, Ticket, Unanswered, View, caught},
+    features::{
+        audit::{self, Trail},
+        backup::{
+            self, RecordDrill, State, Target,
+            formats::{Drill, Proven, Tested},
+            jobs::{DRILLS, REPORT},
+            open_target,
+            restore::{self, Plan, Source, Until},
+        },
     },
-    kernel::{FileId, Millis, OrgId, RequestId},
+    kernel::{Fault, FileId, Millis, OrgId, RequestId, to_hex},
     store::{Keyring, Store},
     web::now,
 };
@@ -37,6 +41,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// Makes a drill if one is due or was asked for.
 pub(super) async fn look(cluster: Cluster) {
     if led_term(&cluster).is_none() {
+        cluster.report(DRILLS, Value::Null);
         return;
     }
     let due = match due(&cluster).await {
@@ -69,11 +74,12 @@ async fn due(cluster: &Cluster) -> Result<Option<(State, Target)>, Unanswered> {
     let look = |tx: &rusqlite::Connection| {
         Ok((backup::state(tx)?, backup::targets(tx)?, backup::last_drills(tx)?, backup::drills(tx, 1)?))
     };
-    let Some((Some(state), targets, (_, last), drills)) =
+    let Some((Some(state), targets, (passed, last), drills)) =
         cluster.read(&View::Local, OrgId::SYSTEM, look).await?
     else {
         return Ok(None);
     };
+    cluster.report(DRILLS, json!(passed));
     let every = i64::from(state.policy.drill_hours) * HOUR_MS;
     let late = every > 0 && last.is_none_or(|last| now().0 - last.0 >= every);
     if state.drill_wanted.is_none() && !late {
@@ -101,11 +107,16 @@ async fn make(cluster: &Cluster, state: &State, target: &Target) -> Drill {
     };
     let scratch = cluster.store().root().join("backup").join("drill");
     let _ = fs::remove_dir_all(&scratch);
-    match try_out(cluster, state, target, &scratch).await {
-        Ok((plan, rebuilt)) => {
+    // What is in the bucket may be anything; a drill that halts this node would halt the next leader as well.
+    let tried = caught("a restore for a drill", try_out(cluster, state, target, &scratch)).await;
+    match tried.unwrap_or_else(|panic| Err(format!("the restore panicked, which is a bug: {panic}"))) {
+        Ok(Tried { plan, rebuilt, trails }) => {
             drill.index = plan.index;
             drill.bytes = rebuilt.fetched.bytes;
             drill.files = compared(cluster.store(), &rebuilt);
+            for (file, tested) in &mut drill.files {
+                audited(cluster, *file, trails.get(file), tested).await;
+            }
         }
         Err(why) => drill.failed = Some(why),
     }
@@ -114,12 +125,17 @@ async fn make(cluster: &Cluster, state: &State, target: &Target) -> Drill {
     drill
 }
 
-async fn try_out(
-    cluster: &Cluster,
-    state: &State,
-    target: &Target,
-    scratch: &Path,
-) -> Result<(Plan, Rebuilt), String> {
+/// What was restored.
+struct Tried {
+    plan: Plan,
+    rebuilt: Rebuilt,
+    trails: Trails,
+}
+
+/// The audit trail of each file; or the first event that does not fit.
+type Trails = BTreeMap<FileId, Result<Trail, i64>>;
+
+async fn try_out(cluster: &Cluster, state: &State, target: &Target, scratch: &Path) -> Result<Tried, String> {
     let bucket = Arc::new(open_target(cluster.store().keyring(), target)?);
     // As an operator would who has nothing but the recovery key.
     let recovery = backup::recovery_key(cluster.store().keyring(), &state.recovery)
@@ -141,7 +157,62 @@ async fn try_out(
     if let Some(missing) = only.iter().find(|file| !rebuilt.files.contains_key(file)) {
         return Err(format!("file {missing} could not be restored: its keys are not in the vault"));
     }
-    Ok((plan, rebuilt))
+    let (root, files) = (scratch.to_owned(), rebuilt.files.keys().copied().collect());
+    let read = spawn_blocking(move || trails(&root, keyring, files)).await;
+    let trails = read.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
+    Ok(Tried { plan, rebuilt, trails })
+}
+
+/// Computes the audit trails anew, each from its first event on.
+fn trails(root: &Path, keyring: Arc<Keyring>, files: Vec<FileId>) -> Result<Trails, Fault> {
+    let store = Store::open(root, keyring)?;
+    let mut found = Trails::new();
+    for file in files {
+        if let Some(trail) = store.read(file, audit::verify_chain)? {
+            found.insert(file, trail);
+        }
+    }
+    Ok(found)
+}
+
+/// Looks at the trail of a restored file, beside the live one.
+async fn audited(cluster: &Cluster, file: FileId, trail: Option<&Result<Trail, i64>>, tested: &mut Tested) {
+    let events = trail.and_then(|trail| trail.as_ref().ok()).map_or(0, |trail| trail.events);
+    let live = cluster.read(&View::Local, file, move |tx| audit::chain_at(tx, events)).await;
+    let live = match live {
+        Ok(Some(Some(head))) => Live::Head(head),
+        Ok(Some(None)) => Live::Shorter,
+        Ok(None) | Err(_) => Live::Away,
+    };
+    let (proven, wrong) = judged(trail, live);
+    tested.trail = proven;
+    tested.wrong = tested.wrong.take().or(wrong);
+}
+
+/// The live trail after as many events as were restored.
+#[derive(Clone, Copy, Debug)]
+enum Live {
+    Head([u8; 32]),
+    Shorter,
+    /// The file went meanwhile, or is not to be read here: there is nothing to compare with.
+    Away,
+}
+
+/// A trail only grows: what was restored must hold together, and be what the live one begins with.
+fn judged(trail: Option<&Result<Trail, i64>>, live: Live) -> (Option<Proven>, Option<String>) {
+    match trail {
+        None => (None, Some("it has no audit trail".to_owned())),
+        Some(Err(seq)) => (None, Some(format!("its audit trail does not hold together at event {seq}"))),
+        Some(Ok(Trail { events, head })) => {
+            let same = match live {
+                Live::Head(live) => live == *head,
+                Live::Shorter => *events == 0,
+                Live::Away => true,
+            };
+            let wrong = (!same).then(|| format!("after event {events} the live audit trail is another"));
+            (Some(Proven { events: *events, head: to_hex(head) }), wrong)
+        }
+    }
 }
 
 /// The system file and some organizations, drawn by chance among those that live.
@@ -183,7 +254,34 @@ fn compared(store: &Store, rebuilt: &Rebuilt) -> BTreeMap<FileId, Tested> {
         let wrong = live
             .is_some_and(|live| live.sum != *sum)
             .then(|| format!("at entry {mark} the live file holds other rows"));
-        (*file, Tested { mark: *mark, sum: *sum, wrong, compared_at: live.map(|_| now()) })
+        (*file, Tested { mark: *mark, sum: *sum, wrong, compared_at: live.map(|_| now()), trail: None })
     };
     rebuilt.files.iter().map(tested).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trail_that_breaks_or_is_not_what_the_live_one_begins_with_fails_the_drill() {
+        let trail = |events, head| Ok(Trail { events, head: [head; 32] });
+        let another = Some("after event 9 the live audit trail is another");
+        for (restored, live, proven, wrong) in [
+            (Some(trail(9, 1)), Live::Head([1; 32]), Some(9), None),
+            (Some(trail(9, 1)), Live::Away, Some(9), None),
+            (Some(trail(0, 0)), Live::Shorter, Some(0), None),
+            (Some(trail(9, 1)), Live::Head([2; 32]), Some(9), another),
+            (Some(trail(9, 1)), Live::Shorter, Some(9), another),
+            (Some(Err(4)), Live::Shorter, None, Some("its audit trail does not hold together at event 4")),
+            (None, Live::Away, None, Some("it has no audit trail")),
+        ] {
+            let (found, why) = judged(restored.as_ref(), live);
+            assert_eq!(
+                (found.map(|found| found.events), why.as_deref()),
+                (proven, wrong),
+                "{restored:?} {live:?}"
+            );
+        }
+    }
 }

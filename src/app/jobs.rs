@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     future::Future,
     time::Duration,
 };
@@ -13,16 +14,15 @@ use std::{
 use raft::Leadership;
 use tokio::{
     sync::watch,
-    task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 
 use super::{drill, restores::Restores, routes::State};
 use crate::{
-    cluster::{Cluster, PruneReplies, Ticket, Unanswered},
+    cluster::{Cluster, PruneReplies, Tasks, Ticket, Unanswered},
     features::{
         access,
-        backup::jobs::Backup,
+        backup::{self, jobs::Backup},
         identity, keys,
         membership::{self, jobs::CleanUp},
         quotas, sessions,
@@ -33,7 +33,7 @@ use crate::{
 
 /// The running jobs of a node.
 pub struct Jobs {
-    tasks: JoinSet<()>,
+    tasks: Tasks,
     stop: watch::Sender<bool>,
 }
 
@@ -64,9 +64,9 @@ const PRUNE_MAX: u32 = 5_000;
 
 impl Jobs {
     /// Stops every job; what one was doing is done or will be done again.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         let _ = self.stop.send(true);
-        self.tasks.shutdown().await;
+        self.tasks.stop().await;
     }
 }
 
@@ -74,51 +74,48 @@ impl Jobs {
 /// part in rotations.
 pub fn spawn(state: &State, sent_from: watch::Sender<BTreeSet<OrgId>>, clean_up: CleanUp) -> Jobs {
     let (stop, _) = watch::channel(false);
-    let mut tasks = JoinSet::new();
+    let mut tasks = Tasks::of(&state.cluster);
     let (meter, cluster) = (state.meter.clone(), state.cluster.clone());
-    tasks.spawn(every(CALLS_EVERY, move || {
+    let counting = every(CALLS_EVERY, move || {
         let meter = meter.clone();
         async move { meter.flush().await }
-    }));
+    });
+    tasks.spawn("count calls", counting);
     let recogniser = state.recogniser.clone();
-    tasks.spawn(every(SEEN_EVERY, move || {
+    let stamping = every(SEEN_EVERY, move || {
         let recogniser = recogniser.clone();
         async move { sessions::jobs::stamp_seen(&recogniser).await }
-    }));
-    tasks.spawn(every(SIGNING_EVERY, {
-        let cluster = cluster.clone();
-        move || advance_signing_keys(cluster.clone())
-    }));
-    tasks.spawn(deliver(cluster.clone(), sent_from));
-    tasks.spawn(every(ROTATION_EVERY, {
-        let cluster = cluster.clone();
-        move || rotate(cluster.clone())
-    }));
-    tasks.spawn(every(LEVELS_EVERY, {
-        let cluster = cluster.clone();
-        move || raise_files(cluster.clone())
-    }));
-    tasks.spawn(upkeep(cluster.clone()));
-    tasks.spawn(every(INACTIVE_EVERY, {
-        let cluster = cluster.clone();
-        move || deactivate_inactive(cluster.clone())
-    }));
-    tasks.spawn(follow_authority(cluster.clone()));
-    tasks.spawn(every(DRIVE_EVERY, {
-        let cluster = cluster.clone();
-        move || drive_authority(cluster.clone())
-    }));
-    tasks.spawn(Backup::new(cluster.clone()).run());
-    tasks.spawn(every(drill::LOOK_EVERY, {
-        let cluster = cluster.clone();
-        move || drill::look(cluster.clone())
-    }));
-    tasks.spawn(Restores::new(cluster.clone()).run());
-    tasks.spawn(bury(cluster, clean_up));
+    });
+    tasks.spawn("stamp sessions", stamping);
+    tasks.spawn("advance signing keys", with(&cluster, SIGNING_EVERY, advance_signing_keys));
+    tasks.spawn("deliver effects", deliver(cluster.clone(), sent_from));
+    tasks.spawn("rotate the cluster key", with(&cluster, ROTATION_EVERY, rotate));
+    tasks.spawn("raise files", with(&cluster, LEVELS_EVERY, raise_files));
+    tasks.spawn("upkeep", upkeep(cluster.clone()));
+    tasks.spawn("deactivate users", with(&cluster, INACTIVE_EVERY, deactivate_inactive));
+    tasks.spawn("follow the authority", follow_authority(cluster.clone()));
+    tasks.spawn("drive the authority", with(&cluster, DRIVE_EVERY, drive_authority));
+    tasks.spawn("back up", Backup::new(cluster.clone()).run());
+    tasks.spawn("drill", with(&cluster, drill::LOOK_EVERY, drill::look));
+    tasks.spawn("restore organizations", Restores::new(cluster.clone()).run());
+    tasks.spawn("remove dead voters", bury(cluster, clean_up));
     Jobs { tasks, stop }
 }
 
-pub(super) async fn every<F: Future<Output = ()>>(period: Duration, mut work: impl FnMut() -> F) {
+/// What is done with the cluster each `period`.
+fn with<F: Future<Output = ()>, W: Fn(Cluster) -> F>(
+    cluster: &Cluster,
+    period: Duration,
+    work: W,
+) -> impl Future<Output = Infallible> + use<F, W> {
+    let cluster = cluster.clone();
+    every(period, move || work(cluster.clone()))
+}
+
+pub(super) async fn every<F: Future<Output = ()>>(
+    period: Duration,
+    mut work: impl FnMut() -> F,
+) -> Infallible {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -129,7 +126,7 @@ pub(super) async fn every<F: Future<Output = ()>>(period: Duration, mut work: im
 
 /// Delivers what waits in outboxes. A new leader looks into every file that may have effects to send: its
 /// predecessor may have died between a command and its effect.
-async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
+async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) -> Infallible {
     let mut term_seen = 0;
     let mut ticks = interval(OUTBOX_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -155,7 +152,10 @@ async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
 async fn rotate(cluster: Cluster) {
     let mut done = keys::jobs::follow(&cluster).await;
     if done.is_ok() && led_term(&cluster).is_some() {
-        done = keys::jobs::lead(&cluster).await;
+        let vaults: keys::jobs::Others = |cluster, generation| {
+            Box::pin(async move { backup::jobs::vaults_behind(&cluster, generation).await })
+        };
+        done = keys::jobs::lead(&cluster, vaults).await;
     }
     if let Err(error) = done {
         tracing::debug!(?error, "the rotation of the cluster key is put off");
@@ -172,7 +172,7 @@ async fn advance_signing_keys(cluster: Cluster) {
 
 /// Looks only into files that changed since the last look, or have a session that time may have ended: a cold
 /// organization costs nothing.
-async fn upkeep(cluster: Cluster) {
+async fn upkeep(cluster: Cluster) -> Infallible {
     let marked = |file: OrgId| (file, cluster.store().mark(file));
     let mut seen: BTreeMap<OrgId, u64> = cluster.store().list().into_iter().map(marked).collect();
     // When the next session of each file can end by time.
@@ -214,7 +214,7 @@ async fn deactivate_inactive(cluster: Cluster) {
     }
 }
 
-async fn follow_authority(cluster: Cluster) {
+async fn follow_authority(cluster: Cluster) -> Infallible {
     let (mut seen, mut ticks) = (0, interval(FOLLOW_EVERY));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -232,7 +232,7 @@ async fn drive_authority(cluster: Cluster) {
 }
 
 /// Removes dead voters. What a leader heard in an earlier term says nothing in this one.
-async fn bury(cluster: Cluster, rule: CleanUp) {
+async fn bury(cluster: Cluster, rule: CleanUp) -> Infallible {
     let (mut led, mut since) = (None, BTreeMap::new());
     let mut ticks = interval(BURY_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -204,8 +204,11 @@ fn table(status: &Value) -> String {
             ));
         }
     }
-    let drilled = status.pointer("/drills/passed_at");
-    lines.push(format!("restore proven  {}", show(drilled)));
+    let drills = |name: &str| show(status.pointer(&format!("/drills/{name}")));
+    let (passed, files, events) = (drills("passed_at"), drills("files"), drills("audit_events"));
+    lines.push(format!(
+        "restore proven  {passed}; the last drill read {files} files and {events} audit events"
+    ));
     for alarm in status.get("alarms").and_then(Value::as_array).into_iter().flatten() {
         lines.push(format!("! {}", show(Some(alarm))));
     }
@@ -237,6 +240,12 @@ async fn drill(admin: &Admin) -> Result<(), Failure> {
     let wrong = files.into_iter().flatten().filter_map(|(file, tested)| Some((file, tested.get("wrong")?)));
     let mut lines: Vec<String> =
         wrong.map(|(file, wrong)| format!("! file {file}: {}", show(Some(wrong)))).collect();
+    let proven = |(file, tested): (&String, &Value)| {
+        let events = tested.pointer("/trail/events").and_then(Value::as_i64)?;
+        let head = show(tested.pointer("/trail/head"));
+        Some(format!("file {file}: {events} events of its audit trail hold together, head {head}"))
+    };
+    lines.extend(files.into_iter().flatten().filter_map(proven));
     lines.extend(found.pointer("/drill/failed").map(|failed| format!("! {}", show(Some(failed)))));
     let passed = found.get("passed") == Some(&Value::Bool(true));
     lines.push(format!(

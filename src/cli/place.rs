@@ -96,7 +96,7 @@ impl Server {
             prefix: prefix.trim_end_matches('/').to_owned(),
             region: self.region.clone(),
             path_style: self.path_style,
-            sse: Sse::None,
+            sse: Sse::default(),
             ca_file: self.ca_file.clone(),
             allow_http: self.allow_http,
             pace: Pace::default(),

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use raft::Leadership;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -152,6 +153,19 @@ impl Cluster {
         let asked = members.iter().map(|member| self.ask(member.node, question));
         let answers = join_all(asked).await;
         members.iter().map(|member| member.node).zip(answers).collect()
+    }
+
+    /// What the leader's part of that name says of itself ([`Cluster::report`]).
+    pub async fn said_by_leader(&self, name: &str) -> Result<Value, String> {
+        let leadership = *self.leadership().borrow();
+        let leader = match leadership {
+            Leadership::Leader { .. } => return Ok(self.reported(name)),
+            Leadership::Follower { leader } => leader,
+            Leadership::NoLeader => {
+                return Err("there is no leader, and without one nothing goes on".to_owned());
+            }
+        };
+        self.ask(leader, &Question::Report { name: name.to_owned() }).await
     }
 
     /// Answers what another member asked.

@@ -66,6 +66,7 @@ pub(super) async fn open(config: &NodeConfig, folder: &DataFolder, url: String) 
             let keyring = Arc::new(folder.keyring(&config.seal)?);
             let running = start(config, folder, replica, keyring, false).await?;
             restore::begin_lineage(&running.cluster, folder).await?;
+            renew_lost_keys(&running.cluster).await?;
             Ok(running)
         }
         Way::Found(Founding::Join) => {
@@ -221,6 +222,22 @@ async fn first_entry(
     };
     let secrets = BTreeMap::new();
     Ok(Bootstrap { admin, secrets, signing_key, version: since(LEVEL).map(str::to_owned) })
+}
+
+/// Only where nobody else can have them: in a cluster of this node alone.
+async fn renew_lost_keys(cluster: &Cluster) -> Result<(), Failure> {
+    let until = tokio::time::Instant::now() + BEGIN_WITHIN;
+    while cluster.replica().status().members.len() == 1 {
+        match sessions::jobs::renew_lost_keys(cluster).await {
+            Err(Unanswered::NoQuorum | Unanswered::OutcomeUnknown) if tokio::time::Instant::now() < until => {
+            }
+            Err(Unanswered::Broken(fault)) => return Err(fault.into()),
+            Err(Unanswered::Halted) => return Err(Failure::fault(cluster.replica().halted().await)),
+            // If not well (a file in quarantine, no leader), what serves finds out, and says it.
+            Ok(()) | Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 async fn propose(cluster: &Cluster, bootstrap: &Bootstrap) -> Result<(), Failure> {

@@ -115,6 +115,15 @@ impl Keyring {
         Ok(Self { ring: RwLock::new(ring), keep: None, random: SystemRandom::new() })
     }
 
+    /// As [`Keyring::bundle`], with the generations from `from` on that `former` holds and this one does not any more.
+    pub fn bundle_with(&self, former: &Self, from: Generation) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let (mut ring, former) = (self.read().clone(), former.read().clone());
+        for (generation, key) in former.keys.into_iter().filter(|(generation, _)| *generation >= from) {
+            ring.keys.entry(generation).or_insert(key);
+        }
+        ring.bundle()
+    }
+
     /// Every key in plain sight: for a node that has been admitted, and for whoever keeps it sealed.
     pub fn bundle(&self) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.read().bundle()

@@ -1,7 +1,10 @@
 //! Backup: what was acknowledged comes back from a bucket, on a machine that has nothing else.
 
+mod alarms;
 mod faults;
+mod kept;
 mod live;
+mod steps;
 
 use std::{
     fs,
@@ -15,11 +18,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{BINARY, Caller, Demo, Organization, World, await_condition, create_organization};
 
-const SOON: Duration = Duration::from_secs(30);
-const STATUS: &str = "/api/v2/cluster/backup";
+pub const SOON: Duration = Duration::from_secs(30);
+pub const STATUS: &str = "/api/v2/cluster/backup";
 
 /// Begins to back up to `bucket`; answers the recovery key.
-fn begin(platform: &Caller, name: &str, bucket: &Path) -> Option<String> {
+pub fn begin(platform: &Caller, name: &str, bucket: &Path) -> Option<String> {
     let body = json!({ "settings": { "kind": "folder", "path": bucket } });
     let answer = platform.put(&format!("{STATUS}/targets/{name}"), &body);
     assert_eq!(answer.status, 201, "{}", answer.body);
@@ -28,39 +31,50 @@ fn begin(platform: &Caller, name: &str, bucket: &Path) -> Option<String> {
     answer.json["recovery_key"].as_str().map(str::to_owned)
 }
 
-fn target(platform: &Caller, name: &str) -> Value {
+/// Now, as nodes on this machine have it.
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+/// A moment as commands take it.
+pub fn stamp(ms: i64) -> String {
+    threatflow::kernel::Millis(ms).to_string()
+}
+
+pub fn target(platform: &Caller, name: &str) -> Value {
     let status = platform.get(STATUS).json;
     let found = status["targets"].as_array().unwrap().iter().find(|target| target["name"] == name);
     found.cloned().unwrap_or_else(|| panic!("no target {name}: {status}"))
 }
 
 /// Waits until everything up to `index` is in the archive.
-fn await_archived(platform: &Caller, name: &str, index: u64) {
+pub fn await_archived(platform: &Caller, name: &str, index: u64) {
     await_condition("everything to be archived", SOON, || {
         target(platform, name)["archived_index"].as_u64().unwrap() >= index
     });
 }
 
-fn await_images(platform: &Caller, name: &str, index: u64) {
+pub fn await_images(platform: &Caller, name: &str, index: u64) {
     await_condition("images to be put", SOON, || {
         target(platform, name)["images_index"].as_u64().unwrap() >= index
     });
 }
 
 /// Counts one up; answers the index of the entry.
-fn count(org: &Organization) -> u64 {
+pub fn count(org: &Organization) -> u64 {
     let answer = org.admin.post(&org.path("/usage"), &json!({ "resource": "max_workflows", "amount": 1 }));
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.header("x-log-index").unwrap().parse().unwrap()
 }
 
-fn used(caller: &Caller, org: &Organization) -> i64 {
+pub fn used(caller: &Caller, org: &Organization) -> i64 {
     let stats = caller.get(&org.path("/stats"));
     assert_eq!(stats.status, 200, "{}", stats.body);
     stats.json["usage"]["active_workflows"].as_i64().unwrap()
 }
 
-fn restore(what: &[&str], bucket: &Path, key: &str, more: &[&str]) -> Output {
+pub fn restore(what: &[&str], bucket: &Path, key: &str, more: &[&str]) -> Output {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), key).unwrap();
     Command::new(BINARY)
@@ -75,12 +89,12 @@ fn restore(what: &[&str], bucket: &Path, key: &str, more: &[&str]) -> Output {
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// Restores the cluster into a folder and starts it.
-fn revive(bucket: &Path, key: &str, more: &[&str]) -> World {
+pub fn revive(bucket: &Path, key: &str, more: &[&str]) -> World {
     World::one_node_over(|folder| {
         let folder = folder.to_str().unwrap();
         let restored = restore(&["cluster"], bucket, key, &[&["--data-dir", folder], more].concat());
@@ -278,6 +292,11 @@ fn a_drill_restores_what_is_live_and_is_recorded() {
     let files = newest["drill"]["files"].as_object().unwrap().clone();
     assert_eq!(files.len(), 3, "{newest}");
     assert!(files.values().any(|file| file["compared_at"].is_number()), "{newest}");
+    for (file, tested) in &files {
+        let (events, head) = (tested["trail"]["events"].as_i64(), tested["trail"]["head"].as_str());
+        assert!(events.is_some_and(|events| events > 0), "{file}: {tested}");
+        assert!(head.is_some_and(|head| head.len() == 64), "{file}: {tested}");
+    }
     assert!(platform.get(STATUS).json["alarms"].as_array().unwrap().is_empty());
 
     // A byte of an image changes: the drill names it, and it is an alarm.
@@ -297,7 +316,7 @@ fn a_drill_restores_what_is_live_and_is_recorded() {
     assert!(newest["drill"]["failed"].as_str().unwrap().contains(".ltx"), "{newest}");
 }
 
-fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+pub fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
     let items = fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
     items.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }

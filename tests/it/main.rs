@@ -29,6 +29,7 @@ mod goldens;
 mod hung;
 mod identity;
 mod intel;
+mod jobs;
 mod keys;
 mod logging;
 mod matrix;

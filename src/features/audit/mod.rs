@@ -20,4 +20,4 @@ pub(crate) use canonical::of_value as canonical_bytes;
 pub use commands::{
     Attempt, append, continues, done_to, drop_trail, erase_personal, is_untouched, keep_trail, last_seq,
 };
-pub use queries::verify_chain;
+pub use queries::{Trail, chain_at, verify_chain};

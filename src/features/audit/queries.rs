@@ -56,8 +56,22 @@ pub(super) fn find(tx: &Connection, id: &str) -> Result<Option<Event>, Fault> {
     tx.prepare_cached(FIND)?.query_row([id], read_row).optional()?.map(parse).transpose()
 }
 
-/// Recomputes the chain over the whole trail; answers its length, or the first `seq` that does not fit.
-pub fn verify_chain(tx: &Connection) -> Result<Result<i64, i64>, Fault> {
+/// A trail: how many events it has, and the head of their chain, which no other events have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trail {
+    /// Events.
+    pub events: i64,
+    /// The chain after the last of them.
+    pub head: [u8; 32],
+}
+
+/// The head of the chain after the event `seq`; `None` when there is none.
+pub fn chain_at(tx: &Connection, seq: i64) -> Result<Option<[u8; 32]>, Fault> {
+    Ok(tx.prepare_cached(CHAIN)?.query_row([seq], |row| row.get(0)).optional()?)
+}
+
+/// Recomputes the chain over the whole trail; answers what it is, or the first `seq` that does not fit.
+pub fn verify_chain(tx: &Connection) -> Result<Result<Trail, i64>, Fault> {
     let mut statement = tx.prepare(WHOLE)?;
     let mut rows = statement.query([])?;
     let (mut length, mut chain) = (0, CHAIN_START);
@@ -70,7 +84,7 @@ pub fn verify_chain(tx: &Connection) -> Result<Result<i64, i64>, Fault> {
         }
         length = seq;
     }
-    Ok(Ok(length))
+    Ok(Ok(Trail { events: length, head: chain }))
 }
 
 type Raw = (i64, Vec<u8>, [u8; 32], Option<Vec<u8>>);
@@ -99,4 +113,5 @@ const LIST: &str = "SELECT e.seq, e.leaf, e.chain, p.personal
     ORDER BY e.seq DESC LIMIT :limit";
 const FIND: &str = "SELECT e.seq, e.leaf, e.chain, p.personal
     FROM audit_events e LEFT JOIN audit_personal p ON p.seq = e.seq WHERE e.id = ?1";
+const CHAIN: &str = "SELECT chain FROM audit_events WHERE seq = ?1";
 const WHOLE: &str = "SELECT seq, leaf, chain FROM audit_events ORDER BY seq";

@@ -1,5 +1,7 @@
 //! Lineages in a bucket: begun once, and the newest one leads as soon as it can be restored.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -64,6 +66,38 @@ pub(super) async fn newest(bucket: &Bucket) -> Result<Option<Lineage>, String> {
 /// A history in a bucket.
 pub(super) async fn find(bucket: &Bucket, id: Uuid) -> Result<Option<Lineage>, String> {
     read(bucket, &Names(id).lineage()).await
+}
+
+/// The histories in a bucket that come from the same one as `of`, itself among them. Found by leaping from the first object
+/// of one to the first behind it.
+pub(super) async fn family(bucket: &Bucket, of: Uuid) -> Result<Vec<Uuid>, String> {
+    let (mut found, mut after) = (BTreeMap::new(), None);
+    loop {
+        let page = bucket.list("", after.as_deref()).next_page().await.map_err(objects::told)?;
+        let Some(first) = page.and_then(|page| page.into_iter().next()) else { break };
+        let Some((folder, _)) = first.key.split_once('/') else {
+            after = Some(first.key);
+            continue;
+        };
+        // Directly behind a slash.
+        after = Some(format!("{folder}0"));
+        if let Ok(id) = folder.parse::<Uuid>()
+            && let Some(lineage) = find(bucket, id).await?
+        {
+            found.insert(id, lineage.restored.map(|(before, _)| before));
+        }
+    }
+    let root = root(&found, of);
+    Ok(found.keys().copied().filter(|id| self::root(&found, *id) == root).collect())
+}
+
+/// The first history of those that one comes from, as far as they are known.
+fn root(of: &BTreeMap<Uuid, Option<Uuid>>, mut id: Uuid) -> Uuid {
+    for _ in 0..=of.len() {
+        let Some(before) = of.get(&id).copied().flatten() else { break };
+        id = before;
+    }
+    id
 }
 
 async fn read(bucket: &Bucket, key: &str) -> Result<Option<Lineage>, String> {

@@ -112,7 +112,7 @@ pub(super) async fn require(bucket: &Bucket, key: &str) -> Result<Bytes, String>
 }
 
 pub(super) fn told(failed: Failed) -> String {
-    failed.to_string()
+    failed.told()
 }
 
 /// What is said of an object that is there with other bytes than were to be put.

@@ -64,10 +64,15 @@ async fn show(cx: Cx) -> Result<Reply, Problem> {
     cx.query().finish()?;
     let newest = cx.cluster.read(&cx.view, system, queries::newest).await?.ok_or_else(Problem::not_found)?;
     let reports = jobs::ask_all(&cx.cluster, &Question::Keys).await;
-    let waiting = match newest.step {
+    let mut waiting = match newest.step {
         Step::Active => jobs::obstacles(&reports, newest.generation),
         Step::Wanted | Step::Settled => Vec::new(),
     };
+    if newest.step == Step::Active && waiting.is_empty() {
+        // What the leader found in the way when it looked last.
+        let said = cx.cluster.said_by_leader(jobs::WAITING).await;
+        waiting = said.map_or_else(|why| vec![why], |said| serde_json::from_value(said).unwrap_or_default());
+    }
     let members = reports.iter().map(|(node, report)| match report {
         Ok(report) => json!({ "node": node, "keys": report }),
         Err(why) => json!({ "node": node, "unknown": why }),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
@@ -24,7 +25,10 @@ const JOINING: Duration = Duration::from_secs(20);
 pub(super) type Reports = Vec<(u64, Result<KeyReport, String>)>;
 
 /// Why a rotation does not go on yet; for the operator.
-pub(super) type Waiting = Vec<String>;
+pub type Waiting = Vec<String>;
+
+/// The name under which the leader says what a rotation waits for.
+pub(super) const WAITING: &str = "keys";
 
 /// One look, on any node: this node does its part.
 pub async fn follow(cluster: &Cluster) -> Result<(), Unanswered> {
@@ -54,8 +58,11 @@ pub async fn follow(cluster: &Cluster) -> Result<(), Unanswered> {
     Ok(())
 }
 
+/// What stands in the way of forgetting what is older than a generation, by the word of who else has keys.
+pub type Others = fn(Cluster, Generation) -> BoxFuture<'static, Result<Waiting, Unanswered>>;
+
 /// One look, on the leader: the rotation goes a step further if it can.
-pub async fn lead(cluster: &Cluster) -> Result<(), Unanswered> {
+pub async fn lead(cluster: &Cluster, others: Others) -> Result<(), Unanswered> {
     let look = |tx: &rusqlite::Connection| Ok((queries::newest(tx)?, organizations::last_erased(tx)?));
     let Some((newest, erased)) = cluster.read(&View::Local, OrgId::SYSTEM, look).await? else {
         return Ok(());
@@ -68,8 +75,9 @@ pub async fn lead(cluster: &Cluster) -> Result<(), Unanswered> {
         }
         Step::Settled => return Ok(()),
         Step::Wanted => hand_out(cluster, &newest).await?,
-        Step::Active => settle(cluster, &newest).await?,
+        Step::Active => settle(cluster, &newest, others).await?,
     };
+    cluster.report(WAITING, json!(ready.as_ref().err()));
     match ready {
         Ok(digest) => {
             let to = if newest.step == Step::Wanted { Step::Active } else { Step::Settled };
@@ -108,7 +116,11 @@ async fn joining(cluster: &Cluster, view: View) -> Result<Option<Waiting>, Unans
 }
 
 /// Everything that older keys sealed is sealed anew or gone. Answers the digest when it is.
-async fn settle(cluster: &Cluster, newest: &Newest) -> Result<Result<String, Waiting>, Unanswered> {
+async fn settle(
+    cluster: &Cluster,
+    newest: &Newest,
+    others: Others,
+) -> Result<Result<String, Waiting>, Unanswered> {
     let mut reports = ask_all(cluster, &Question::Keys).await;
     if let Some(key) = to_hand_on(cluster, newest, &reports) {
         reports = ask_all(cluster, &Question::TakeKey { generation: newest.generation, key }).await;
@@ -123,6 +135,10 @@ async fn settle(cluster: &Cluster, newest: &Newest) -> Result<Result<String, Wai
     }
     if waiting.is_empty() && !effects_arrived(cluster, newest.at).await? {
         waiting.push("effects from before are on their way between organizations".to_owned());
+    }
+    // On every node the keys of files are wrapped anew by now: who else wraps them does it from these.
+    if waiting.is_empty() {
+        waiting = others(cluster.clone(), newest.generation).await?;
     }
     if !waiting.is_empty() {
         return Ok(Err(waiting));

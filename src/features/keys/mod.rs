@@ -19,4 +19,4 @@ pub mod jobs;
 mod queries;
 
 pub use commands::{Advance, Rekey, Rotate, Step, keep_data_key};
-pub use queries::{data_key, rotating};
+pub use queries::{clean_from, data_key, rotating};

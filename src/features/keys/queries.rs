@@ -35,11 +35,20 @@ pub fn rotating(tx: &Connection) -> Result<bool, Fault> {
     Ok(newest(tx)?.step != Step::Settled)
 }
 
+/// The first generation that surely wrapped nothing of what was erased up to then: one that was wanted when another had
+/// settled after it. None, when there is no such one yet.
+pub fn clean_from(tx: &Connection, erased: Option<Millis>) -> Result<Option<Generation>, Fault> {
+    let Some(erased) = erased else { return Ok(Some(1)) };
+    let settled: Option<Generation> = tx.prepare_cached(SETTLED)?.query_row([erased.0], |row| row.get(0))?;
+    Ok(settled.map(|generation| generation.saturating_add(1)))
+}
+
 /// Number of the file's newest data key.
 pub fn data_key(tx: &Connection) -> Result<u32, Fault> {
     Ok(tx.prepare_cached(DATA_KEY)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(1))
 }
 
+const SETTLED: &str = "SELECT min(generation) FROM keys_generations WHERE step = 'settled' AND at_ms > ?1";
 const DATA_KEY: &str = "SELECT data_key FROM spine_state WHERE one = 1";
 const NEWEST: &str =
     "SELECT generation, step, at_ms, digest FROM keys_generations ORDER BY generation DESC LIMIT 1";

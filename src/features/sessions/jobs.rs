@@ -74,6 +74,25 @@ pub async fn advance_keys(cluster: &Cluster) -> Result<(), Unanswered> {
     Ok(())
 }
 
+/// In a cluster that was made from a backup: the signing keys of then may be under a cluster key that has been forgotten
+/// since, which no node has any more. Then a new one takes the place of all; access tokens end with them, sessions go on.
+pub async fn renew_lost_keys(cluster: &Cluster) -> Result<(), Unanswered> {
+    let rows = cluster.read(&View::Local, OrgId::SYSTEM, queries::keys).await?.unwrap_or_default();
+    let held = cluster.store().keyring().generations();
+    let opens =
+        |row: &queries::KeyRow| generation_of(&row.sealed).is_some_and(|under| held.contains_key(&under));
+    if rows.iter().all(opens) {
+        return Ok(());
+    }
+    let key = draw_key(cluster.store().keyring()).map_err(|fault| cluster.halt(fault))?;
+    let renewed = cluster.propose(&ticket(), OrgId::SYSTEM, &RotateKeys { key, at_once: true }).await?;
+    tracing::warn!(
+        kid = renewed.reply,
+        "the signing keys of this moment are lost: access tokens of then are refused"
+    );
+    cluster.await_view(&View::Session(Some(renewed.index))).await
+}
+
 /// Whether every signing key is sealed under `generation`; seals anew what is not.
 pub async fn reseal(cluster: &Cluster, generation: Generation) -> Result<bool, Unanswered> {
     let rows = cluster.read(&View::Local, OrgId::SYSTEM, queries::keys).await?.unwrap_or_default();

@@ -60,6 +60,9 @@ async fn agree(cluster: &Cluster, digest: &str) {
     cluster.read(&View::Session(Some(advanced.index)), OrgId::SYSTEM, keys::rotating).await.unwrap();
 }
 
+/// Nobody else has keys.
+const NO_OTHERS: jobs::Others = |_, _| Box::pin(async { Ok(Vec::new()) });
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_taken_from_the_leader_alone_and_used_only_if_it_is_the_agreed_one() {
     let place = tempfile::tempdir().unwrap();
@@ -71,7 +74,7 @@ async fn a_key_is_taken_from_the_leader_alone_and_used_only_if_it_is_the_agreed_
     let agreed = elsewhere.generations().remove(&2);
     agree(&cluster, agreed.as_deref().unwrap()).await;
     jobs::follow(&cluster).await.unwrap();
-    jobs::lead(&cluster).await.unwrap();
+    jobs::lead(&cluster, NO_OTHERS).await.unwrap();
     assert_eq!(cluster.key_report().active, 1, "what it drew is not what was agreed");
 
     let key: KeyText = serde_json::from_value(to_hex(&[7; 32]).into()).unwrap();
@@ -102,7 +105,7 @@ async fn a_member_that_missed_the_agreed_key_is_handed_it_while_the_rotation_wai
     assert_ne!(second(&member), agreed);
     let handed_on = async {
         while second(&member) != agreed {
-            jobs::lead(&leader).await.unwrap();
+            jobs::lead(&leader, NO_OTHERS).await.unwrap();
             tokio::task::yield_now().await;
         }
     };

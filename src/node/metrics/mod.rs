@@ -13,7 +13,7 @@ use serde_json::Value;
 use self::text::{Kind, Text, seconds_of_micros, seconds_of_ms};
 use crate::{
     cluster::{About, Cluster},
-    features::backup::jobs::REPORT,
+    features::backup::jobs::{DRILLS, REPORT},
     web::{BOUNDS_MS, Traffic, now},
 };
 
@@ -206,6 +206,22 @@ fn backups(text: &mut Text, cluster: &Cluster) {
         let fails = said.pointer("/progress/failing").is_some_and(|failing| !failing.is_null());
         text.sample(&[("target", target)], u8::from(fails));
     }
+    let help =
+        "1 while the log is longer than it may be for targets, and entries are given up; on the leader.";
+    text.family("threatflow_backup_spool_full", Kind::Gauge, help);
+    for (target, said) in targets {
+        let full = said.get("spool_full") == Some(&Value::Bool(true));
+        text.sample(&[("target", target)], u8::from(full));
+    }
+    let help = "Entries that were given up before they were archived; on the leader.";
+    text.family("threatflow_backup_lost_entries_total", Kind::Counter, help);
+    for (target, said) in targets {
+        text.sample(&[("target", target)], number(said, "/lost").unwrap_or_default());
+    }
+    let help = "When a restore was proven last, 0 for never; on the leader.";
+    let passed = cluster.reported(DRILLS).as_i64().unwrap_or_default();
+    text.family("threatflow_backup_drill_passed_timestamp_seconds", Kind::Gauge, help)
+        .sample(&[], passed / 1_000);
     text.family("threatflow_backup_requests_total", Kind::Counter, "Requests that write; on the leader.");
     for (target, said) in targets {
         text.sample(&[("target", target)], number(said, "/load/requests").unwrap_or_default());

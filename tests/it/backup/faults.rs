@@ -49,14 +49,14 @@ fn a_target_that_is_down_holds_up_nobody_and_catches_up() {
 }
 
 /// What `threatflow backup verify` says.
-fn verify(bucket: &Path, key: &str) -> Output {
+pub fn verify(bucket: &Path, key: &str) -> Output {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), key).unwrap();
     let from = ["--from", bucket.to_str().unwrap(), "--recovery-key-file", file.path().to_str().unwrap()];
     Command::new(BINARY).args(["backup", "verify"]).args(from).output().unwrap()
 }
 
-fn assert_whole(bucket: &Path, key: &str) {
+pub fn assert_whole(bucket: &Path, key: &str) {
     let verified = verify(bucket, key);
     assert!(verified.status.success(), "{}", said(&verified));
     let told = said(&verified);

@@ -8,6 +8,7 @@ mod caller;
 mod data;
 mod demo;
 mod nodes;
+mod planted;
 mod wire;
 mod writers;
 
@@ -15,7 +16,7 @@ use std::{
     fs,
     net::TcpListener,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
@@ -25,6 +26,7 @@ pub use caller::{Answer, Caller};
 pub use data::third_party;
 pub use demo::Demo;
 pub use nodes::Nodes;
+pub use planted::Plant;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 pub use wire::Wire;
@@ -61,9 +63,14 @@ impl World {
 
     /// A node whose folder `prepare` has filled.
     pub fn one_node_over(prepare: impl FnOnce(&Path)) -> Self {
+        Self::one_node_over_in(Vec::new(), prepare)
+    }
+
+    /// The same, with settings in its environment.
+    pub fn one_node_over_in(environment: Vec<(String, String)>, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
-        Self::start(folder, Vec::new(), &[])
+        Self::start(folder, environment, &[])
     }
 
     fn start(folder: TempDir, environment: Vec<(String, String)>, more: &[&str]) -> Self {
@@ -78,10 +85,41 @@ impl World {
 
     /// Kills the node as a power cut would (as far as a process can) and starts it again.
     pub fn crash_and_restart(&mut self) {
+        self.crash();
+        self.restart();
+    }
+
+    /// Waits until the node ends by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.ended_by(|| {})
+    }
+
+    /// The same, while `nudge` is done again and again.
+    pub fn ended_by(&mut self, mut nudge: impl FnMut()) -> ExitStatus {
+        let mut ended = None;
+        await_condition("the node to end", Duration::from_secs(40), || {
+            nudge();
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
+    }
+
+    /// Kills the node as a power cut would, as far as a process can.
+    pub fn crash(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = serve(self.folder.path(), self.listen, self.peer, &self.more, &self.environment);
+    }
+
+    /// Starts a node again that has ended.
+    pub fn restart(&mut self) {
+        self.start_again();
         self.await_ready();
+    }
+
+    /// The same, for one that may not come to be ready.
+    pub fn start_again(&mut self) {
+        self.child = serve(self.folder.path(), self.listen, self.peer, &self.more, &self.environment);
     }
 
     pub fn anonymous(&self) -> Caller {

@@ -66,6 +66,27 @@ fn no_file_and_no_type_is_named_after_nothing() {
     findings.settle();
 }
 
+#[test]
+fn what_runs_in_the_background_of_a_node_is_watched() {
+    // A job there is answered for by the command that started the processes.
+    const WATCHED: &[&str] = &["src/cluster/tasks.rs", "src/cli/demo/mod.rs"];
+    let mut findings = Findings::default();
+    for file in rust() {
+        if !file.path.starts_with("src/") || WATCHED.contains(&file.path.as_str()) {
+            continue;
+        }
+        for token in file.tokens().iter().filter(|token| token.text == "JoinSet") {
+            findings.add(
+                &file.path,
+                token.line,
+                "JoinSet",
+                "a panic in it is seen by nobody: use cluster::Tasks",
+            );
+        }
+    }
+    findings.settle();
+}
+
 /// `QuotaManager` and `quota_manager` are both quota, manager.
 fn words_of(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];

@@ -47,6 +47,24 @@ impl Cause {
         matches!(self, Self::Unreachable | Self::TimedOut | Self::Interrupted | Self::Busy)
     }
 
+    /// What somebody has to do about it.
+    pub(super) fn cure(self) -> &'static str {
+        match self {
+            Self::Unreachable | Self::TimedOut | Self::Interrupted => "check the endpoint, and the way to it",
+            Self::Busy => "the server is overloaded or not whole: look at it, then try again",
+            Self::Certificate => "set ca_file if the server has one of your own",
+            Self::Credentials => "check access_key, secret_key and session_token",
+            Self::Denied => "allow reading, writing, listing and deleting there",
+            Self::NoSuchBucket => "create it, or correct its name",
+            Self::ClockSkew => "set this machine's clock: let it follow a time server",
+            Self::Unconditional => "several nodes cannot use it: take a server with conditional writes",
+            Self::Full => "make room, or raise the quota",
+            Self::Misconfigured => "check region, endpoint and path_style",
+            Self::Damaged => "do not trust it with backups",
+            Self::Precondition | Self::Absent | Self::PastEnd | Self::Other => "see what the server says",
+        }
+    }
+
     /// Whether the request certainly had no effect.
     pub(super) fn had_no_effect(self) -> bool {
         self == Self::Unreachable || !self.retry()
@@ -109,6 +127,16 @@ impl Failed {
     pub(super) fn new(what: &'static str, place: impl Into<String>, trouble: Trouble) -> Self {
         let Trouble { cause, text } = trouble;
         Self { what, place: place.into(), cause, retry: cause.retry(), text }
+    }
+
+    /// What went wrong, and what to do, where that is more than to wait.
+    pub fn told(&self) -> String {
+        use Cause as C;
+        match self.cause {
+            cause if cause.retry() => self.to_string(),
+            C::Precondition | C::Absent | C::PastEnd | C::Other => self.to_string(),
+            cause => format!("{self}; {}", cause.cure()),
+        }
     }
 
     pub(super) fn into_trouble(self) -> Trouble {

@@ -13,6 +13,7 @@ use super::{
     Bucket, Cause, Condition, Created, Failed, Opened, Store,
     fault::Trouble,
     folder::{self, Folder},
+    may_die,
     patience::Patience,
     s3::{S3, part_bytes},
 };
@@ -55,6 +56,7 @@ impl Bucket {
     ) -> Result<Created, Failed> {
         let mut patience = self.patience("put_file", key)?;
         let bytes = tokio::fs::metadata(path).await.map_or(0, |meta| meta.len());
+        may_die("before", key);
         loop {
             let (folder, throttle) = (folder.clone(), self.throttle.clone());
             let (name, source) = (key.to_owned(), path.to_owned());
@@ -74,7 +76,10 @@ impl Bucket {
                 })
             };
             match patience.attempt(bytes, async { folder::blocking(copy).await? }).await {
-                Ok(_) => return Ok(Created::Created),
+                Ok(_) => {
+                    may_die("after", key);
+                    return Ok(Created::Created);
+                }
                 Err(trouble) if trouble.cause != Cause::Precondition => patience.wait(trouble).await?,
                 Err(_) if !patience.in_doubt => return Ok(Created::AlreadyThere),
                 Err(_) => return self.look(key, path).await,

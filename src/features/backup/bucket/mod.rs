@@ -170,7 +170,8 @@ impl Store {
         at: Option<Millis>,
         condition: Condition<'_>,
     ) -> Result<Version, Trouble> {
-        match self {
+        may_die("before", key);
+        let put = match self {
             Self::S3(s3) => s3.put(key, bytes, at, condition).await,
             Self::Folder(folder) => {
                 let (folder, key) = (folder.clone(), key.to_owned());
@@ -184,7 +185,9 @@ impl Store {
                 };
                 folder::blocking(write).await?
             }
-        }
+        };
+        may_die("after", key);
+        put
     }
 
     async fn open(
@@ -220,6 +223,17 @@ impl Store {
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), Trouble> {
+        let may_die = |when| keys.iter().for_each(|key| may_die(when, key));
+        may_die("before removing");
+        let (half, rest) = keys.split_at(keys.len() / 2);
+        self.remove(half).await?;
+        may_die("amid removing");
+        self.remove(rest).await?;
+        may_die("after removing");
+        Ok(())
+    }
+
+    async fn remove(&self, keys: &[String]) -> Result<(), Trouble> {
         match self {
             Self::S3(s3) => s3.delete(keys).await,
             Self::Folder(folder) => {
@@ -227,5 +241,12 @@ impl Store {
                 folder::blocking(move || folder.delete(&keys)).await?
             }
         }
+    }
+}
+
+/// Where a test has the process die: before a request that writes, or when it has had its effect.
+fn may_die(when: &str, key: &str) {
+    if raft::planted_with(&format!("die {when} ")).is_some_and(|part| key.contains(&part)) {
+        std::process::abort();
     }
 }

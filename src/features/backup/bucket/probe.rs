@@ -69,22 +69,7 @@ impl Bucket {
 
     /// The failure of a probe, with its cure.
     fn unfit(&self, trouble: Trouble) -> Failed {
-        let cure = match trouble.cause {
-            Cause::Unreachable | Cause::TimedOut | Cause::Interrupted => {
-                "check the endpoint, and the way to it"
-            }
-            Cause::Busy => "the server is overloaded or not whole: look at it, then try again",
-            Cause::Certificate => "set ca_file if the server has one of your own",
-            Cause::Credentials => "check access_key, secret_key and session_token",
-            Cause::Denied => "allow reading, writing, listing and deleting there",
-            Cause::NoSuchBucket => "create it, or correct its name",
-            Cause::ClockSkew => "set this machine's clock: let it follow a time server",
-            Cause::Unconditional => "several nodes cannot use it: take a server with conditional writes",
-            Cause::Full => "make room, or raise the quota",
-            Cause::Misconfigured => "check region, endpoint and path_style",
-            Cause::Damaged => "do not trust it with backups",
-            Cause::Precondition | Cause::Absent | Cause::PastEnd | Cause::Other => "see what the server says",
-        };
+        let cure = trouble.cause.cure();
         self.odd(trouble.cause, &format!("{}; {cure}", trouble.text))
     }
 }

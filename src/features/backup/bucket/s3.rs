@@ -60,13 +60,13 @@ impl S3 {
             builder = builder.with_token(token.reveal());
         }
         builder = match (&settings.sse, customer_key) {
-            (Sse::None, _) | (Sse::CustomerKey, None) => builder,
-            (Sse::S3, _) => match "aws_server_side_encryption".parse() {
+            (Sse::None {}, _) | (Sse::CustomerKey {}, None) => builder,
+            (Sse::S3 {}, _) => match "aws_server_side_encryption".parse() {
                 Ok(key) => builder.with_config(key, "AES256"),
                 Err(error) => return Err(Trouble::new(Cause::Misconfigured, format!("sse: {error}"))),
             },
             (Sse::Kms { key }, _) => builder.with_sse_kms_encryption(key),
-            (Sse::CustomerKey, Some(key)) => builder.with_ssec_encryption(key.reveal()),
+            (Sse::CustomerKey {}, Some(key)) => builder.with_ssec_encryption(key.reveal()),
         };
         let store = builder.build().map_err(|error| Trouble::new(Cause::Misconfigured, error.to_string()))?;
         let secrets = [Some(access_key), Some(secret_key), session_token.as_ref(), customer_key.as_ref()];

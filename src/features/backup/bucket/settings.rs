@@ -60,21 +60,29 @@ pub struct FolderSettings {
 }
 
 /// Encryption by the server, beside ours.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// None of them is a variant without fields: in such a one serde overlooks what is not known, and who gives a key to the
+/// wrong kind would not be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Sse {
     /// None is asked for; the bucket may have a default.
-    #[default]
-    None,
+    None {},
     /// Keys of the server (`AES256`).
-    S3,
+    S3 {},
     /// A key of its key management.
     Kms {
         /// Which one.
         key: String,
     },
     /// A key of ours, `customer_key` of the credentials, sent with each request.
-    CustomerKey,
+    CustomerKey {},
+}
+
+impl Default for Sse {
+    fn default() -> Self {
+        Self::None {}
+    }
 }
 
 /// Limits of speed and patience.
@@ -251,10 +259,10 @@ impl S3Settings {
         findings.unless(token, "/credentials/session_token", why);
         let pointer = "/credentials/customer_key";
         match (&self.sse, &credentials.customer_key) {
-            (Sse::CustomerKey, None) => {
+            (Sse::CustomerKey {}, None) => {
                 findings.unless(false, pointer, "sse customer_key needs it: give 32 bytes in base64");
             }
-            (Sse::CustomerKey, Some(key)) => {
+            (Sse::CustomerKey {}, Some(key)) => {
                 let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, key.reveal());
                 let right = bytes.is_ok_and(|bytes| bytes.len() == 32);
                 findings.unless(right, pointer, "give 32 bytes in base64");

@@ -43,12 +43,26 @@ pub struct Tested {
     pub mark: u64,
     /// The sum of its rows, read anew.
     pub sum: Sum,
-    /// What was wrong: its rows are not those on record, or not those of the live file at that entry.
+    /// What was wrong: its rows are not those on record, or not those of the live file at that entry, or its audit trail
+    /// does not hold together or is not the beginning of the live one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wrong: Option<String>,
     /// At which moment it was compared with the live file, if both passed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared_at: Option<Millis>,
+    /// Its audit trail, computed anew from the first event on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trail: Option<Proven>,
+}
+
+/// An audit trail that was restored and holds together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proven {
+    /// Events.
+    pub events: i64,
+    /// The head of their chain (hexadecimal): who has it can tell these events from any others.
+    pub head: String,
 }
 
 impl Drill {

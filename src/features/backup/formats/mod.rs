@@ -6,7 +6,7 @@ mod segment;
 mod vault;
 
 pub use catalogue::{Catalogue, Image};
-pub use drill::{Drill, Tested};
+pub use drill::{Drill, Proven, Tested};
 pub use segment::{
     SEGMENT_BYTES_MAX, SEGMENT_ENTRIES_MAX, decode as decode_segment, encode as encode_segment,
 };

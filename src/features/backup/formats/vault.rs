@@ -1,7 +1,7 @@
 //! The vault of a lineage: what opens its images, and the recovery key, which opens the vault.
 //!
-//! It is the one object of a lineage that changes. It holds the cluster's keyring, sealed under the recovery key, and
-//! the wrapped keys of every file that lives: whoever has the bucket alone opens nothing, and what has left the vault
+//! It is the one object of a lineage that changes. It holds the cluster's keyring, sealed under the recovery key, with
+//! generations that the cluster has forgotten unless that was to erase somebody, and the wrapped keys of every file that lives: whoever has the bucket alone opens nothing, and what has left the vault
 //! opens for nobody.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     kernel::{Fault, FileId, from_hex, to_hex},
-    store::Keyring,
+    store::{Generation, Keyring},
 };
 
 const PREFIX: &str = "tfr1";
@@ -106,14 +106,17 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Seals the keyring as it is now.
+    /// Seals the keyring as it is now, with the generations from `from` on that `former`, an earlier vault's, holds beside
+    /// them: what lies in the archive may need them.
     pub fn seal(
         lineage: Uuid,
         keyring: &Keyring,
         recovery: &RecoveryKey,
         files: BTreeMap<FileId, String>,
+        (former, from): (Option<&Keyring>, Generation),
     ) -> Result<Self, Fault> {
-        let bundle = keyring.bundle()?;
+        let bundle = former.map_or_else(|| keyring.bundle(), |former| keyring.bundle_with(former, from))?;
+        let generations = Keyring::from_bundle(&bundle)?.generations().into_keys().collect();
         let nonce = keyring.draw::<NONCE_LEN>()?;
         let mut sealed = bundle.to_vec();
         let done = recovery.cipher()?.seal_in_place_append_tag(
@@ -123,7 +126,6 @@ impl Vault {
         );
         done.map_err(|_| Fault::found("seal the keyring for the vault"))?;
         let keyring_sealed = to_hex(&[nonce.as_slice(), &sealed].concat());
-        let generations = keyring.generations().into_keys().collect();
         Ok(Self { lineage, keyring: keyring_sealed, generations, files })
     }
 
@@ -174,7 +176,7 @@ mod tests {
         let (key, other) = (RecoveryKey::draw().unwrap(), RecoveryKey::draw().unwrap());
         let wrapped = ring.mint(OrgId::SYSTEM).unwrap();
         let files = BTreeMap::from([(OrgId::SYSTEM, format!("key 1 2 {}\n", wrapped.0))]);
-        let vault = Vault::seal(Uuid::from_u128(3), &ring, &key, files).unwrap();
+        let vault = Vault::seal(Uuid::from_u128(3), &ring, &key, files, (None, 1)).unwrap();
         let text = serde_json::to_string(&vault).unwrap();
         let again: Vault = serde_json::from_str(&text).unwrap();
         let opened = again.open(&key).unwrap();
@@ -185,5 +187,32 @@ mod tests {
         assert!(again.open(&other).is_none());
         let moved = Vault { lineage: Uuid::from_u128(4), ..again };
         assert!(moved.open(&key).is_none());
+    }
+
+    #[test]
+    fn a_generation_that_the_cluster_forgets_stays_in_the_vault_from_where_it_may() {
+        let (ring, key) = (Keyring::create().unwrap(), RecoveryKey::draw().unwrap());
+        let seal = |former: Option<&Keyring>, from| {
+            let vault = Vault::seal(Uuid::nil(), &ring, &key, BTreeMap::new(), (former, from)).unwrap();
+            let opened = vault.open(&key).unwrap();
+            assert_eq!(opened.generations().into_keys().collect::<Vec<_>>(), vault.generations);
+            assert_eq!(opened.active(), ring.active());
+            opened
+        };
+        let first = seal(None, 1);
+        for generation in [2, 3] {
+            ring.learn(generation, vec![u8::try_from(generation).unwrap(); 32].into()).unwrap();
+            ring.activate(generation).unwrap();
+        }
+        let wrapped = first.mint(OrgId::SYSTEM).unwrap();
+        let all = seal(Some(&first), 1);
+        ring.retire().unwrap();
+        assert_eq!(seal(Some(&all), 1).generations().len(), 3);
+        assert!(seal(Some(&all), 1).unwrap_key(OrgId::SYSTEM, &wrapped).is_ok());
+        // What was erased while the first was in force must open for nobody.
+        let kept = seal(Some(&all), 2);
+        assert_eq!(kept.generations().into_keys().collect::<Vec<_>>(), [2, 3]);
+        assert!(kept.unwrap_key(OrgId::SYSTEM, &wrapped).is_err());
+        assert_eq!(seal(Some(&all), Generation::MAX).generations().into_keys().collect::<Vec<_>>(), [3]);
     }
 }

@@ -11,7 +11,6 @@ use super::{
         queries::{self, Restore},
     },
     Answer,
-    status::ask_leader,
 };
 use crate::{
     cluster::View,
@@ -135,7 +134,8 @@ async fn show(cx: Cx) -> Result<Reply, Problem> {
     let id = cx.param("restore").parse::<Uuid>().map_err(|_| Problem::not_found())?;
     let stored = cx.cluster.read(&cx.view, system, move |tx| queries::find_restore(tx, id)).await?.flatten();
     let stored = stored.ok_or_else(Problem::not_found)?;
-    let live = if stored.ended.is_none() { ask_leader(&cx.cluster, RESTORE_REPORT).await.ok() } else { None };
+    let live =
+        if stored.ended.is_none() { cx.cluster.said_by_leader(RESTORE_REPORT).await.ok() } else { None };
     Ok(Reply::ok(view(&stored, live.as_ref())))
 }
 

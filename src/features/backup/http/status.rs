@@ -1,14 +1,14 @@
 //! How far backups are, as the leader knows it; another node asks it, and says so when it does not answer.
 
-use raft::Leadership;
 use serde_json::{Value, json};
 
 use super::super::{
+    formats::Drill,
     jobs::REPORT,
     queries::{self, State, Target},
 };
 use crate::{
-    cluster::{Cluster, Question, View},
+    cluster::View,
     kernel::{Millis, OrgId, Permission},
     web::{Cx, Problem, Reply},
 };
@@ -19,8 +19,8 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 /// What an uploader has put is extrapolated when it was measured for this long.
 const MEASURED_MS: i64 = 60_000;
 
-/// What is stored: the state, the targets, and when a drill passed and was made last.
-type Stored = (Option<State>, Vec<Target>, (Option<Millis>, Option<Millis>));
+/// What is stored: the state, the targets, when a drill passed and was made last, and what the last one found.
+type Stored = (Option<State>, Vec<Target>, (Option<Millis>, Option<Millis>), Vec<(Millis, Drill)>);
 
 pub(super) async fn show(mut cx: Cx) -> Result<Reply, Problem> {
     // It is for when there is no quorum, too.
@@ -28,26 +28,18 @@ pub(super) async fn show(mut cx: Cx) -> Result<Reply, Problem> {
     cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
     cx.query().finish()?;
     let look = |tx: &rusqlite::Connection| {
-        Ok((queries::state(tx)?, queries::targets(tx)?, queries::last_drills(tx)?))
+        Ok((queries::state(tx)?, queries::targets(tx)?, queries::last_drills(tx)?, queries::drills(tx, 1)?))
     };
     let stored = cx.cluster.read(&View::Local, OrgId::SYSTEM, look).await?.ok_or_else(Problem::not_found)?;
-    let live = ask_leader(&cx.cluster, REPORT).await;
+    let live = cx.cluster.said_by_leader(REPORT).await;
     Ok(Reply::ok(view(stored, &live, cx.now)))
 }
 
-/// What the leader reports under a name.
-pub(super) async fn ask_leader(cluster: &Cluster, name: &str) -> Result<Value, String> {
-    let leader = match *cluster.leadership().borrow() {
-        Leadership::Leader { .. } => return Ok(cluster.reported(name)),
-        Leadership::Follower { leader } => leader,
-        Leadership::NoLeader => {
-            return Err("there is no leader, and without one nothing is backed up".to_owned());
-        }
-    };
-    cluster.ask(leader, &Question::Report { name: name.to_owned() }).await
-}
-
-fn view((state, targets, (passed, last)): Stored, live: &Result<Value, String>, now: Millis) -> Value {
+fn view(
+    (state, targets, (passed, last), drills): Stored,
+    live: &Result<Value, String>,
+    now: Millis,
+) -> Value {
     let Some(state) = state else {
         return json!({ "targets": [], "alarms": ["nothing is backed up: there is no target"] });
     };
@@ -70,11 +62,13 @@ fn view((state, targets, (passed, last)): Stored, live: &Result<Value, String>, 
         let since = passed.map_or("never".to_owned(), |at| format!("not since {at}"));
         alarms.push(format!("a restore was proven {since}: see the drills"));
     }
+    let files = || drills.iter().flat_map(|(_, drill)| drill.files.values());
+    let events: i64 = files().filter_map(|tested| Some(tested.trail.as_ref()?.events)).sum();
     json!({
         "lineage": state.lineage,
         "policy": state.policy,
         "targets": shown,
-        "drills": { "passed_at": told(passed), "last_at": told(last) },
+        "drills": { "passed_at": told(passed), "last_at": told(last), "files": files().count(), "audit_events": events },
         "alarms": alarms,
     })
 }
@@ -101,6 +95,20 @@ fn show_target(
     if let Some(why) = &failing {
         alarms.push(format!("target {name} fails: {why}"));
     }
+    let lost = field("/lost").and_then(Value::as_u64).unwrap_or_default();
+    if lost > 0 {
+        let upto = field("/lost_to").and_then(Value::as_u64).unwrap_or_default();
+        alarms.push(format!(
+            "target {name} lacks {lost} entries, the last of them {upto}, which were given up: moments between cannot be \
+             restored from it"
+        ));
+    }
+    if field("/spool_full") == Some(&Value::Bool(true)) {
+        alarms.push(format!(
+            "the log kept for target {name} is longer than spool_mib ({}): entries are given up before they are archived",
+            state.policy.spool_mib
+        ));
+    }
     let behind = lag_ms.is_none_or(|lag| lag > i64::from(state.policy.lag_seconds_max) * 1_000);
     if behind {
         let since = archived_at.map_or("nothing was put into it yet".to_owned(), |at| {
@@ -119,6 +127,7 @@ fn show_target(
         "images_at": told(cut_at),
         "behind": behind,
         "failing": failing,
+        "lost_entries": lost,
         "a_day": field("/load").and_then(|load| a_day(load, now)),
     })
 }
@@ -149,4 +158,82 @@ pub(super) async fn list_drills(cx: Cx) -> Result<Reply, Problem> {
         .map(|(at, drill)| json!({ "at": at.to_string(), "passed": drill.passed(), "drill": drill }))
         .collect();
     Ok(Reply::ok(json!({ "drills": shown })))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::features::backup::{commands::Progress, model::Policy};
+
+    const NOW: Millis = Millis(100 * DAY_MS);
+
+    fn state(policy: Policy) -> State {
+        State { lineage: Uuid::nil(), restored: None, recovery: Vec::new(), policy, drill_wanted: None }
+    }
+
+    fn target(archived_at: Option<i64>) -> Target {
+        let archived_at = archived_at.map(|ago| NOW.plus(-ago));
+        let progress = Progress { archived: 9, archived_at, ..Progress::default() };
+        let settings = json!({ "kind": "folder", "path": "/x" });
+        Target { name: "one".to_owned(), settings, credentials: None, progress, said: None }
+    }
+
+    /// The alarms of one target that was put into so many milliseconds ago, and of drills that long ago.
+    fn alarms(policy: Policy, put: Option<i64>, passed: Option<i64>, last: Option<i64>) -> Vec<String> {
+        let at = |ago: Option<i64>| ago.map(|ago| NOW.plus(-ago));
+        let stored = (Some(state(policy)), vec![target(put)], (at(passed), at(last)), Vec::new());
+        let shown = view(stored, &Ok(json!({ "one": {} })), NOW);
+        serde_json::from_value(shown.get("alarms").unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_drill_is_overdue_when_none_has_passed_for_twice_the_time_between_two() {
+        let policy = Policy { drill_hours: 24, ..Policy::default() };
+        let of = |passed, last| alarms(policy, Some(0), passed, last);
+        assert!(of(Some(48 * HOUR_MS), Some(0)).is_empty());
+        assert_eq!(
+            of(Some(48 * HOUR_MS + 1), Some(0)),
+            ["a restore was proven not since 1970-04-08T23:59:59.999Z: see the drills"]
+        );
+        // One that was made and failed proves nothing.
+        assert_eq!(of(None, Some(0)), ["a restore was proven never: see the drills"]);
+        let none = Policy { drill_hours: 0, ..policy };
+        assert!(alarms(none, Some(0), None, None).is_empty());
+    }
+
+    #[test]
+    fn a_target_is_behind_when_its_newest_moment_is_older_than_it_may_be() {
+        let policy = Policy { lag_seconds_max: 60, ..Policy::default() };
+        let of = |put| alarms(policy, put, Some(0), Some(0));
+        assert!(of(Some(60_000)).is_empty());
+        assert_eq!(
+            of(Some(60_001)),
+            ["target one is behind: the newest moment in it is 1970-04-10T23:58:59.999Z"]
+        );
+        assert_eq!(of(None), ["target one is behind: nothing was put into it yet"]);
+        // A clock that was set back is no lag.
+        assert!(of(Some(-5_000)).is_empty());
+    }
+
+    #[test]
+    fn what_was_given_up_is_told_and_so_is_a_leader_that_does_not_answer() {
+        let of = |live: &Result<Value, String>| {
+            let stored =
+                (Some(state(Policy::default())), vec![target(Some(0))], (Some(NOW), Some(NOW)), Vec::new());
+            let shown = view(stored, live, NOW);
+            serde_json::from_value::<Vec<String>>(shown.get("alarms").unwrap().clone()).unwrap()
+        };
+        let said = json!({ "one": { "lost": 3, "lost_to": 8, "spool_full": true, "progress": { "failing": "it is full" } } });
+        let told = of(&Ok(said));
+        assert_eq!(told.len(), 3, "{told:?}");
+        for (alarm, part) in
+            told.iter().zip(["fails: it is full", "lacks 3 entries, the last of them 8", "spool_mib (4096)"])
+        {
+            assert!(alarm.contains(part), "{alarm}");
+        }
+        assert_eq!(of(&Err("node 2 does not answer".to_owned())), ["node 2 does not answer"]);
+    }
 }

@@ -1,6 +1,6 @@
 //! The log archive: each second one object with every entry committed since.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use raft::{Stretch, Unread};
@@ -21,7 +21,7 @@ const PUT_EVERY: Duration = Duration::from_secs(1);
 const BARRIER: Duration = Duration::from_secs(5);
 
 /// Archives until something fails.
-pub(super) async fn run(line: Line) -> Result<(), String> {
+pub(super) async fn run(line: Line) -> Result<Infallible, String> {
     line.lineage.begin(&line.bucket).await?;
     let mut next = resume(&line).await?;
     line.works(Part::Archive, |progress| progress.archived = next - 1);
@@ -49,6 +49,7 @@ pub(super) async fn run(line: Line) -> Result<(), String> {
                         upto,
                         "entries were cut from the log before they were archived: moments between cannot be restored"
                     );
+                    line.lose((upto + 1).saturating_sub(next), upto);
                     next = upto + 1;
                 }
                 Err(Unread::Broken(fault)) => return Err(fault.to_string()),

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     fs::{self, File},
     io::BufWriter,
     path::PathBuf,
@@ -34,8 +35,10 @@ use super::{
     uploader::{Line, Part, pause},
 };
 use crate::{
-    kernel::{Fault, FileId, Millis},
-    store::{Captured, Pages, Store},
+    cluster::View,
+    features::{keys, organizations},
+    kernel::{Fault, FileId, Millis, OrgId},
+    store::{Captured, Generation, Pages, Store},
     web::now,
 };
 
@@ -55,8 +58,13 @@ const CATALOGUE_REST: Duration = Duration::from_mins(1);
 /// Epochs tried before giving up: each was taken by another uploader meanwhile.
 const EPOCHS_TRIED_MAX: u32 = 100;
 
+/// Puts images for ever.
+pub(super) async fn run(line: Line) -> Result<Infallible, String> {
+    Ok(Images::new(line).run().await)
+}
+
 /// The uploader of images.
-pub(super) struct Images {
+struct Images {
     line: Line,
     epoch: Option<u32>,
     chains: BTreeMap<FileId, Arc<Chain>>,
@@ -71,8 +79,9 @@ pub(super) struct Images {
     rest: Option<Instant>,
 }
 
-/// What says that the vault may have to change: the keys of the images, and those of the cluster.
-type Keys = (Vec<(FileId, u32)>, u32, BTreeMap<u32, String>);
+/// What says that the vault may have to change: the keys of the images, those of the cluster, and from which of these on the
+/// vault keeps what the cluster has forgotten.
+type Keys = (Vec<(FileId, u32)>, u32, BTreeMap<u32, String>, Generation);
 
 /// What was put of a file, in this epoch.
 #[derive(Clone, Debug, Default)]
@@ -92,13 +101,13 @@ struct EpochText {
 }
 
 impl Images {
-    pub(super) fn new(line: Line) -> Self {
+    fn new(line: Line) -> Self {
         let (chains, entries) = (BTreeMap::new(), BTreeMap::new());
         Self { line, epoch: None, chains, entries, vault: None, keys: None, told: None, rest: None }
     }
 
     /// For ever: what fails is tried again with what is remembered.
-    pub(super) async fn run(mut self) {
+    async fn run(mut self) -> Infallible {
         let mut failures = 0;
         let mut ticks = interval(Duration::from_secs(u64::from(self.line.policy.image_seconds.max(1))));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -129,6 +138,8 @@ impl Images {
         self.entries.retain(|file, _| files.contains(file));
         self.chains.retain(|file, _| files.contains(file));
         let marks: BTreeMap<FileId, u64> = files.into_iter().map(|file| (file, store.mark(file))).collect();
+        // A rotation of the cluster key waits for it, and must not wait for an image that cannot be put.
+        self.put_vault().await?;
         self.put_images(epoch, &marks).await?;
         for (file, mark) in marks {
             match self.entries.get(&file) {
@@ -202,11 +213,16 @@ impl Images {
     async fn put_vault(&mut self) -> Result<(), String> {
         let Line { bucket, names, lineage, cluster, .. } = &self.line;
         let keyring = cluster.store().keyring();
+        let look = |tx: &rusqlite::Connection| keys::clean_from(tx, organizations::last_erased(tx)?);
+        let clean = cluster.read(&View::Local, OrgId::SYSTEM, look).await;
+        let clean = clean.map_err(|reason| format!("what was erased last is not known: {reason:?}"))?;
+        let from = clean.flatten().unwrap_or(Generation::MAX);
         let of_images = self.entries.iter().map(|(file, image)| (*file, image.key)).collect();
-        let keys = (of_images, keyring.active(), keyring.generations());
+        let keys = (of_images, keyring.active(), keyring.generations(), from);
         if self.keys.as_ref() == Some(&keys) {
             return Ok(());
         }
+        let generation = keys.1;
         let key = names.vault();
         let there = match self.vault.take() {
             Some(known) => Some(known),
@@ -221,16 +237,18 @@ impl Images {
         let recovery = recovery_key(keyring, &self.line.recovery).map_err(|fault| fault.to_string())?;
         let (store, lineage) = (Arc::clone(cluster.store()), lineage.id);
         let known = there.as_ref().map(|(_, vault)| vault.clone());
-        let made = spawn_blocking(move || vault(&store, lineage, &recovery, known.as_ref())).await;
+        let made = spawn_blocking(move || vault(&store, lineage, &recovery, known.as_ref(), from)).await;
         let made = made.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
         let Some(fresh) = made else {
             (self.vault, self.keys) = (there, Some(keys));
+            self.line.sealed_under(generation);
             return Ok(());
         };
         let text = serde_json::to_vec(&fresh).map_err(|error| error.to_string())?;
         let before = there.map(|(version, _)| version);
         let version = objects::rewrite(bucket, &key, text.into(), before.as_ref()).await?;
         (self.vault, self.keys) = (version.map(|version| (version, fresh)), Some(keys));
+        self.line.sealed_under(generation);
         Ok(())
     }
 
@@ -405,6 +423,7 @@ fn vault(
     lineage: uuid::Uuid,
     recovery: &RecoveryKey,
     known: Option<&Vault>,
+    from: Generation,
 ) -> Result<Option<Vault>, Fault> {
     let mut files = BTreeMap::new();
     for file in store.list() {
@@ -413,11 +432,15 @@ fn vault(
             files.insert(file, lines);
         }
     }
-    let held: Vec<u32> = store.keyring().generations().into_keys().collect();
-    if known.is_some_and(|vault| vault.files == files && vault.generations == held) {
+    let mut wanted: BTreeSet<Generation> = store.keyring().generations().into_keys().collect();
+    let former =
+        known.map(|vault| vault.generations.iter().copied().filter(|generation| *generation >= from));
+    wanted.extend(former.into_iter().flatten());
+    if known.is_some_and(|vault| vault.files == files && vault.generations.iter().eq(&wanted)) {
         return Ok(None);
     }
-    Vault::seal(lineage, store.keyring(), recovery, files).map(Some)
+    let former = known.and_then(|vault| vault.open(recovery));
+    Vault::seal(lineage, store.keyring(), recovery, files, (former.as_ref(), from)).map(Some)
 }
 
 /// Where an LTX file is made; what an earlier process left there goes.

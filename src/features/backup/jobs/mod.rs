@@ -11,6 +11,7 @@ mod uploader;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     time::Duration,
 };
 
@@ -22,11 +23,13 @@ use uuid::Uuid;
 use self::uploader::Uploader;
 use super::{
     commands::{NoteProgress, Progress},
+    model::Policy,
     queries::{self, State, Target},
 };
 use crate::{
     cluster::{Cluster, Ticket, Unanswered, View},
     kernel::{OrgId, RequestId},
+    store::Generation,
 };
 
 /// Between two looks at what is to be done.
@@ -37,6 +40,8 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 const SAY_ANYWAY: Duration = Duration::from_mins(10);
 /// The name under which a node says how far its uploaders are.
 pub const REPORT: &str = "backup";
+/// The name under which the leader says when a drill passed.
+pub const DRILLS: &str = "drills";
 /// Entries of our own that are remembered.
 const OWN_MAX: usize = 1024;
 
@@ -63,7 +68,7 @@ impl Backup {
     }
 
     /// For as long as the node lives. What an uploader does ends with it.
-    pub async fn run(mut self) {
+    pub async fn run(mut self) -> Infallible {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -87,7 +92,8 @@ impl Backup {
             return Ok(());
         }
         self.upload(&state, &targets);
-        let said = self.uploaders.iter().map(|(name, uploader)| (name.clone(), uploader.said())).collect();
+        let said = |(name, uploader): (&String, &Uploader)| (name.clone(), uploader.said(self.full));
+        let said = self.uploaders.iter().map(said).collect();
         self.cluster.report(REPORT, Value::Object(said));
         self.say(&targets).await
     }
@@ -115,8 +121,7 @@ impl Backup {
             target.progress.archived.max(here)
         };
         let slowest = targets.iter().map(archived).filter(|archived| *archived > 0).min();
-        let spool_max = u64::from(state.policy.spool_mib) << 20;
-        let full = replica.status().log.bytes_on_disk > spool_max;
+        let full = is_full(&self.cluster, &state.policy);
         if full && !std::mem::replace(&mut self.full, full) {
             tracing::error!(
                 limit_mib = state.policy.spool_mib,
@@ -164,6 +169,30 @@ impl Backup {
         }
         Ok(())
     }
+}
+
+/// Whether the log is longer than it may be for the sake of targets.
+fn is_full(cluster: &Cluster, policy: &Policy) -> bool {
+    let asked = raft::planted_with("spool_mib ").and_then(|mib| mib.parse().ok());
+    let spool_max = u64::from(asked.unwrap_or(policy.spool_mib)) << 20;
+    cluster.replica().status().log.bytes_on_disk > spool_max
+}
+
+/// What the retirement of the cluster keys older than `generation` waits for, on the leader: vaults that are not under it
+/// yet. What former data keys of files sealed opens with the vault alone, and would open no more. Not for longer than the
+/// log waits for targets.
+pub async fn vaults_behind(cluster: &Cluster, generation: Generation) -> Result<Vec<String>, Unanswered> {
+    let look = |tx: &rusqlite::Connection| Ok((queries::state(tx)?, queries::targets(tx)?));
+    let (state, targets) = cluster.read(&View::Local, OrgId::SYSTEM, look).await?.unwrap_or_default();
+    if state.is_none_or(|state| is_full(cluster, &state.policy)) {
+        return Ok(Vec::new());
+    }
+    let said = cluster.reported(REPORT);
+    let vault = |target: &Target| said.get(&target.name)?.get("vault")?.as_u64();
+    let behind = targets.iter().filter(|target| vault(target).is_none_or(|at| at < u64::from(generation)));
+    Ok(behind
+        .map(|target| format!("the vault of backup target {} is not under the new key yet", target.name))
+        .collect())
 }
 
 /// Whether anything but our own words was archived, or an image put.

@@ -1,20 +1,23 @@
 //! What is older than every moment that can still be restored goes, unless somebody holds it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use tokio::time::sleep;
 
 use super::{
     super::{
         formats::Catalogue,
+        lineage,
         ltx::{LtxName, SNAPSHOT_LEVEL},
-        objects,
-        restore::{Source, is_before},
+        model::Names,
+        objects, queries,
+        restore::{Base, Source, is_before},
     },
     uploader::{Line, Part},
 };
 use crate::{
-    kernel::{DAY_MS, FileId, Millis},
+    cluster::View,
+    kernel::{DAY_MS, FileId, Millis, OrgId},
     web::now,
 };
 
@@ -22,27 +25,49 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// Looks from one sweep to the next.
 const SWEEP_EVERY: u32 = 60;
+/// Objects removed from one look for a hold to the next.
+const REMOVED_AT_ONCE: usize = 500;
 
 /// Looks and sweeps until something fails.
-pub(super) async fn run(line: Line) -> Result<(), String> {
+pub(super) async fn run(line: Line) -> Result<Infallible, String> {
     let mut looks = 0;
     loop {
         // Not at once: a leader that has just begun has better things to do.
-        sleep(LOOK_EVERY).await;
+        let asked = next_look().await;
         look(&line).await?;
         looks += 1;
-        if looks % SWEEP_EVERY != 0 {
-            continue;
-        }
-        let before = now().plus(-i64::from(line.policy.retention_days) * DAY_MS);
-        if !line.policy.legal_hold {
-            let removed = sweep(&line, before).await?;
-            if removed > 0 {
-                tracing::info!(target = %line.target, removed, "objects of a backup were too old and are gone");
+        let kept = || now().plus(-i64::from(line.policy.retention_days) * DAY_MS);
+        let Some(before) = asked.or_else(|| (looks % SWEEP_EVERY == 0).then(kept)) else { continue };
+        let gone =
+            if line.policy.legal_hold { None } else { remove(&line, sweep(&line, before).await?).await? };
+        match gone {
+            None => tracing::info!(target = %line.target, "nothing is removed from a backup: legal hold"),
+            Some(removed) => {
+                tracing::info!(target = %line.target, removed, %before, "a backup was swept: what is too old is gone");
             }
         }
         line.works(Part::Retention, |_| {});
     }
+}
+
+#[cfg(not(debug_assertions))]
+async fn next_look() -> Option<Millis> {
+    sleep(LOOK_EVERY).await;
+    None
+}
+
+/// A test does not wait, and says what is too old.
+#[cfg(debug_assertions)]
+async fn next_look() -> Option<Millis> {
+    const GLANCE: Duration = Duration::from_millis(250);
+    for _ in 0..LOOK_EVERY.as_millis() / GLANCE.as_millis() {
+        sleep(GLANCE).await;
+        let asked = raft::planted_with("sweep what is older than ");
+        if let Some(before) = asked.and_then(|ms| ms.parse().ok()) {
+            return Some(Millis(before));
+        }
+    }
+    None
 }
 
 /// A bucket that was emptied, by hand or by a rule of its own, is filled anew, and its operator hears of it.
@@ -56,11 +81,28 @@ async fn look(line: &Line) -> Result<(), String> {
     Err("everything that was put is gone: the bucket was emptied, and is being filled anew".to_owned())
 }
 
-/// Removes what no restore to `before` or later needs; answers how many objects.
-pub(in super::super) async fn sweep(line: &Line, before: Millis) -> Result<usize, String> {
+/// Removes objects, as long as nobody says that nothing goes; answers how many went, and nothing when somebody does.
+async fn remove(line: &Line, gone: Vec<String>) -> Result<Option<usize>, String> {
+    for some in gone.chunks(REMOVED_AT_ONCE) {
+        // A hold that was acknowledged before is seen: this uploader may be of before it.
+        let policy = line.cluster.read(&View::Strong, OrgId::SYSTEM, queries::state).await;
+        let policy =
+            policy.map_err(|reason| format!("whether there is a legal hold is not known: {reason:?}"))?;
+        if policy.flatten().is_none_or(|state| state.policy.legal_hold) {
+            return Ok(None);
+        }
+        line.bucket.delete(some).await.map_err(objects::told)?;
+    }
+    Ok(Some(gone.len()))
+}
+
+/// What no restore to `before` or later needs.
+async fn sweep(line: &Line, before: Millis) -> Result<Vec<String>, String> {
     let Line { bucket, names, lineage, cluster, .. } = line;
     let source = Source::of(bucket, lineage.id, cluster.store().keyring());
-    let Some((base, older)) = source.base(before).await? else { return Ok(0) };
+    let Some(Base { catalogue: base, older, newer }) = source.base(before).await? else {
+        return Ok(Vec::new());
+    };
     let newest = source.newest_catalogue().await?.ok_or("the catalogues are gone")?;
     let mut gone: Vec<String> = older.into_iter().map(|(cut, epoch)| names.catalogue(cut, epoch)).collect();
     for object in objects::list(bucket, &names.segments(), None).await? {
@@ -71,8 +113,11 @@ pub(in super::super) async fn sweep(line: &Line, before: Millis) -> Result<usize
             _ => {}
         }
     }
+    // One that was put after it by an uploader that did not know that it was deposed names images of before.
+    let deposed = newer.iter().any(|(_, epoch)| *epoch < base.epoch);
     let mut chains: BTreeMap<(FileId, u32), Vec<(LtxName, String)>> = BTreeMap::new();
-    for object in objects::list(bucket, &names.files(), None).await? {
+    let images = if deposed { Vec::new() } else { objects::list(bucket, &names.files(), None).await? };
+    for object in images {
         if let Some((chain, name)) = objects::image_of(bucket, names, &object.key) {
             chains.entry(chain).or_default().push((name, object.key));
         }
@@ -85,9 +130,28 @@ pub(in super::super) async fn sweep(line: &Line, before: Millis) -> Result<usize
             gone.push(object.key);
         }
     }
-    let count = gone.len();
-    bucket.delete(&gone).await.map_err(objects::told)?;
-    Ok(count)
+    gone.extend(outlived(line, before).await?);
+    Ok(gone)
+}
+
+/// The objects of the histories that this one, which began before `before`, took the place of: no moment since then lies in
+/// them. One into which anything was put since then belongs to a cluster that lives, and stays.
+async fn outlived(line: &Line, before: Millis) -> Result<Vec<String>, String> {
+    let Line { bucket, lineage, .. } = line;
+    // Another one leads: which of the two has the future is not for this one to say.
+    if lineage::newest(bucket).await?.is_none_or(|head| head.id != lineage.id) {
+        return Ok(Vec::new());
+    }
+    let mut gone = Vec::new();
+    for id in lineage::family(bucket, lineage.id).await?.into_iter().filter(|id| *id != lineage.id) {
+        let mut all = objects::list(bucket, &Names(id).all(), None).await?;
+        if all.iter().all(|object| object.at < before) {
+            // What says that it is there goes last: a sweep that is cut short is taken up again.
+            all.sort_by_key(|object| object.key == Names(id).lineage());
+            gone.extend(all.into_iter().map(|object| object.key));
+        }
+    }
+    Ok(gone)
 }
 
 /// The objects of a chain that no restore to `base` or later takes.
@@ -124,7 +188,6 @@ mod tests {
     use super::*;
     use crate::{
         features::backup::{formats::Image, ltx::plan},
-        kernel::OrgId,
         store::Sum,
     };
 

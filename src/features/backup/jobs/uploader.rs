@@ -1,6 +1,7 @@
 //! What fills one target: two tasks, one for the log archive and one for images, each of which begins anew when it fails.
 
 use std::{
+    convert::Infallible,
     fmt::Display,
     future::Future,
     sync::{
@@ -11,7 +12,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
@@ -25,7 +26,10 @@ use super::{
     },
     archive, images, retention,
 };
-use crate::{cluster::Cluster, web::now};
+use crate::{
+    cluster::{Cluster, Tasks, caught},
+    web::now,
+};
 
 /// Pauses after a failure.
 const PAUSES: [u64; 5] = [1, 2, 5, 15, 30];
@@ -38,7 +42,7 @@ const ARCHIVED_LOOK: Duration = Duration::from_millis(100);
 pub(super) struct Uploader {
     about: About,
     progress: Arc<Mutex<Report>>,
-    _tasks: JoinSet<()>,
+    _tasks: Tasks,
 }
 
 /// What an uploader was started for: when it differs, another is started.
@@ -72,6 +76,11 @@ struct Report {
     progress: Progress,
     failing: [Option<String>; 3],
     load: Load,
+    /// Entries that were cut from the log before they were archived, and the last of them.
+    lost: u64,
+    lost_to: u64,
+    /// The generation of the cluster key under which the vault is, everything in it.
+    vault: u32,
 }
 
 impl Report {
@@ -89,6 +98,16 @@ pub(super) enum Part {
     Retention,
 }
 
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Images => "images",
+            Self::Retention => "retention",
+        }
+    }
+}
+
 impl Uploader {
     pub(super) fn start(cluster: &Cluster, state: &State, target: &Target) -> Self {
         let about = About::of(state, target);
@@ -98,7 +117,7 @@ impl Uploader {
             ..Report::default()
         };
         let progress = Arc::new(Mutex::new(progress));
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::of(cluster);
         match open_target(cluster.store().keyring(), target) {
             Ok(bucket) => {
                 let line = Line {
@@ -112,9 +131,10 @@ impl Uploader {
                     emptied: Arc::default(),
                     progress: Arc::clone(&progress),
                 };
-                tasks.spawn(line.clone().persist(Part::Archive, archive::run));
-                tasks.spawn(images::Images::new(line.clone()).run());
-                tasks.spawn(line.persist(Part::Retention, retention::run));
+                let of = |part: Part| format!("{} of target {}", part.name(), target.name);
+                tasks.spawn(of(Part::Archive), line.clone().persist(Part::Archive, archive::run));
+                tasks.spawn(of(Part::Images), line.clone().persist(Part::Images, images::run));
+                tasks.spawn(of(Part::Retention), line.persist(Part::Retention, retention::run));
             }
             Err(why) => report(&progress, Part::Archive, Some(why)),
         }
@@ -131,10 +151,17 @@ impl Uploader {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).told()
     }
 
-    /// How far it is and what it has put, for whoever asks this node.
-    pub(super) fn said(&self) -> Value {
+    /// How far it is, what it has put, and what it could not, for whoever asks this node.
+    pub(super) fn said(&self, spool_full: bool) -> Value {
         let report = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        json!({ "progress": report.told(), "load": report.load })
+        json!({
+            "progress": report.told(),
+            "load": report.load,
+            "lost": report.lost,
+            "lost_to": report.lost_to,
+            "vault": report.vault,
+            "spool_full": spool_full,
+        })
     }
 }
 
@@ -151,11 +178,23 @@ impl About {
 
 impl Line {
     /// Runs `work`, which ends only by failing, for ever.
-    async fn persist<F: Future<Output = Result<(), String>>>(self, part: Part, work: impl Fn(Self) -> F) {
+    ///
+    /// A panic in it is a failure of this target, and halts nobody: what it stumbled over may lie in the bucket, where the
+    /// next leader would find it and halt too, and no writer is to wait for a backup. It begins anew with nothing
+    /// remembered, as another uploader would.
+    async fn persist<F: Future<Output = Result<Infallible, String>>>(
+        self,
+        part: Part,
+        work: impl Fn(Self) -> F,
+    ) -> Infallible {
         let mut failures = 0;
         loop {
             let began = tokio::time::Instant::now();
-            let Err(why) = work(self.clone()).await else { continue };
+            let name = format!("the {} of target {}", part.name(), self.target);
+            let why = match caught(&name, work(self.clone())).await {
+                Ok(Err(why)) => why,
+                Err(panic) => format!("{name} panicked, which is a bug, and began anew: {panic}"),
+            };
             // What worked for a while and fails again is tried again at once.
             failures = if began.elapsed() > Duration::from_mins(1) { 0 } else { failures + 1 };
             self.failed(part, why);
@@ -194,6 +233,18 @@ impl Line {
         let why = why.to_string();
         tracing::warn!(target = %self.target, ?part, why, "a backup target fails");
         report(&self.progress, part, Some(why));
+    }
+
+    /// Says that entries up to this one, so many, can be archived no more.
+    pub(super) fn lose(&self, count: u64, upto: u64) {
+        let mut report = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        report.lost += count;
+        report.lost_to = upto;
+    }
+
+    /// Says that everything in the vault is under this generation of the cluster key.
+    pub(super) fn sealed_under(&self, generation: u32) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).vault = generation;
     }
 
     /// Counts what was put.

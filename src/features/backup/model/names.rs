@@ -23,6 +23,11 @@ pub const HEAD: &str = "HEAD";
 pub struct Names(pub Uuid);
 
 impl Names {
+    /// Everything of it.
+    pub fn all(&self) -> String {
+        format!("{}/", self.0)
+    }
+
     /// Where it came from.
     pub fn lineage(&self) -> String {
         format!("{}/lineage.json", self.0)

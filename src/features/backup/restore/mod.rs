@@ -47,6 +47,15 @@ pub struct Opened {
     pub vault: Vault,
 }
 
+/// From where a history is kept.
+pub(super) struct Base {
+    pub(super) catalogue: Catalogue,
+    /// The names of the catalogues before it.
+    pub(super) older: Vec<(u64, u32)>,
+    /// And of those after it.
+    pub(super) newer: Vec<(u64, u32)>,
+}
+
 /// Opens a history; the newest, when none is named.
 pub async fn open(bucket: &Bucket, lineage: Option<Uuid>, recovery: &RecoveryKey) -> Result<Opened, String> {
     let found = if let Some(id) = lineage {
@@ -73,7 +82,14 @@ pub async fn find(
     let mut wanted = lineage;
     let mut first = None;
     loop {
-        let opened = open(bucket, wanted, recovery).await?;
+        let opened = match (open(bucket, wanted, recovery).await, first) {
+            (Ok(opened), why) => {
+                first = why;
+                opened
+            }
+            // It was too old to be kept; what counts is what the newest one says.
+            (Err(why), before) => return Err(before.unwrap_or(why)),
+        };
         let planned = Source::of(bucket, opened.lineage, &opened.keyring).plan(until).await;
         match (planned, opened.restored) {
             (Ok(plan), _) => return Ok((opened, plan)),
@@ -123,11 +139,13 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The newest catalogue that holds nothing after `before`, and the names of those before it.
-    pub(super) async fn base(&self, before: Millis) -> Result<Option<(Catalogue, Vec<(u64, u32)>)>, String> {
-        let mut catalogues = self.catalogues().await?;
-        let base = self.last_before(&mut catalogues, Until::At(before)).await?;
-        Ok(base.map(|base| (base, catalogues)))
+    /// The newest catalogue that holds nothing after `before`; and the names of those before it, and after it.
+    pub(super) async fn base(&self, before: Millis) -> Result<Option<Base>, String> {
+        let all = self.catalogues().await?;
+        let mut older = all.clone();
+        let found = self.last_before(&mut older, Until::At(before)).await?;
+        let newer = all.get(older.len() + 1..).unwrap_or_default().to_vec();
+        Ok(found.map(|catalogue| Base { catalogue, older, newer }))
     }
 
     pub(super) async fn catalogue(&self, (cut, epoch): (u64, u32)) -> Result<Catalogue, String> {

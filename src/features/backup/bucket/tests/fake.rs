@@ -23,6 +23,8 @@ struct State {
     uploads: BTreeMap<String, (String, BTreeMap<u32, Bytes>)>,
     /// Conditions are not looked at, as some servers do.
     careless: bool,
+    /// How each upload in parts was to be encrypted.
+    begun: Vec<Sse>,
     /// Answered to everything.
     refusal: Option<(u16, String)>,
     made: u64,
@@ -33,7 +35,11 @@ struct Object {
     bytes: Bytes,
     tag: String,
     time: Option<String>,
+    sse: Sse,
 }
+
+/// How an object is to be encrypted: the algorithm and the key that were asked for.
+pub(super) type Sse = (Option<String>, Option<String>);
 
 type Answer = Result<(u16, Vec<(&'static str, String)>, Bytes), u16>;
 
@@ -50,8 +56,19 @@ impl Fake {
         self.state.lock().unwrap().objects.get(&whole(key))?.time.clone()
     }
 
+    /// What was asked for of each object there is, and of each upload in parts that was ever begun.
+    pub(super) fn sse(&self) -> Vec<Sse> {
+        let state = self.state.lock().unwrap();
+        state.objects.values().map(|object| object.sse.clone()).chain(state.begun.iter().cloned()).collect()
+    }
+
     pub(super) fn set(&self, key: &str, bytes: &'static [u8]) {
-        let object = Object { bytes: Bytes::from_static(bytes), tag: "\"foreign\"".to_owned(), time: None };
+        let object = Object {
+            bytes: Bytes::from_static(bytes),
+            tag: "\"foreign\"".to_owned(),
+            time: None,
+            sse: (None, None),
+        };
         self.state.lock().unwrap().objects.insert(whole(key), object);
     }
 
@@ -61,6 +78,11 @@ impl Fake {
 
     pub(super) fn be_careless(&self) {
         self.state.lock().unwrap().careless = true;
+    }
+
+    /// Answers as it should again.
+    pub(super) fn relent(&self) {
+        self.state.lock().unwrap().refusal = None;
     }
 
     pub(super) fn refuse(&self, status: u16, code: &str, message: &str) {
@@ -91,6 +113,10 @@ impl HttpService for Fake {
             if_none_match: header("if-none-match").is_some(),
             range: header("range"),
             time: header("x-amz-meta-litestream-timestamp"),
+            sse: (
+                header("x-amz-server-side-encryption"),
+                header("x-amz-server-side-encryption-aws-kms-key-id"),
+            ),
         };
         let body = HttpResponse::new(object_store::client::HttpResponseBody::new(request.into_body()));
         let body = body.into_body().bytes().await.unwrap();
@@ -116,6 +142,7 @@ struct Asked {
     if_none_match: bool,
     range: Option<String>,
     time: Option<String>,
+    sse: Sse,
 }
 
 impl Asked {
@@ -139,7 +166,9 @@ impl State {
                 self.check(&asked)?;
                 let (time, parts) = self.uploads.remove(&id).ok_or(404u16)?;
                 let bytes: Vec<u8> = parts.into_values().flatten().collect();
-                let tag = self.put(asked.key, bytes.into(), Some(time).filter(|time| !time.is_empty()));
+                // Said at the beginning, and not again.
+                let time = Some(time).filter(|time| !time.is_empty());
+                let tag = self.put(asked.key, bytes.into(), time, self.begun.last().cloned().unwrap());
                 let xml = format!(
                     "<CompleteMultipartUploadResult><ETag>{tag}</ETag></CompleteMultipartUploadResult>"
                 );
@@ -151,6 +180,7 @@ impl State {
             ("POST", None) => {
                 self.made += 1;
                 let id = format!("u{}", self.made);
+                self.begun.push(asked.sse);
                 self.uploads.insert(id.clone(), (asked.time.unwrap_or_default(), BTreeMap::new()));
                 let xml = format!(
                     "<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
@@ -159,7 +189,7 @@ impl State {
             }
             ("PUT", None) => {
                 self.check(&asked)?;
-                let tag = self.put(asked.key, body, asked.time);
+                let tag = self.put(asked.key, body, asked.time, asked.sse);
                 Ok((200, vec![("etag", tag)], Bytes::new()))
             }
             ("DELETE", None) => {
@@ -185,10 +215,10 @@ impl State {
         }
     }
 
-    fn put(&mut self, key: String, bytes: Bytes, time: Option<String>) -> String {
+    fn put(&mut self, key: String, bytes: Bytes, time: Option<String>, sse: Sse) -> String {
         self.made += 1;
         let tag = format!("\"{}\"", self.made);
-        self.objects.insert(key, Object { bytes, tag: tag.clone(), time });
+        self.objects.insert(key, Object { bytes, tag: tag.clone(), time, sse });
         tag
     }
 

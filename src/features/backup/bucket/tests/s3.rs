@@ -245,6 +245,76 @@ async fn a_probe_says_precisely_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_wrong_is_told_with_its_cure_and_what_was_to_be_put_is_put_when_it_is_right() {
+    let (bucket, fake, faults) = in_memory(&[]);
+    bucket.create("head", "1".into(), None).await.unwrap();
+    let head = version(&bucket, "head").await;
+    fake.refuse(
+        403,
+        "RequestTimeTooSkewed",
+        "The difference between the request time and the current time is too large.",
+    );
+    let before = faults.seen("");
+    for failed in [
+        bucket.create("a", OURS, None).await.unwrap_err(),
+        bucket.replace("head", "2".into(), &head).await.unwrap_err(),
+        bucket.get("a").await.unwrap_err(),
+        bucket.list("", None).all().await.unwrap_err(),
+        bucket.delete(&["head".to_owned()]).await.unwrap_err(),
+    ] {
+        assert_eq!((failed.cause, failed.retry), (Cause::ClockSkew, false), "{failed}");
+        let told = failed.told();
+        assert!(told.contains("RequestTimeTooSkewed") && told.contains("set this machine's clock"), "{told}");
+    }
+    assert_eq!(faults.seen("") - before, 5, "the same clock would be as wrong a moment later");
+    fake.relent();
+    assert_eq!(bucket.create("a", OURS, None).await.unwrap(), Created::Created);
+    assert!(matches!(bucket.replace("head", "2".into(), &head).await.unwrap(), Replaced::Replaced(_)));
+    assert_eq!((fake.content("a").unwrap(), fake.content("head").unwrap()), (OURS, "2".into()));
+}
+
+#[tokio::test]
+async fn what_goes_by_itself_and_what_the_server_says_best_is_told_as_it_is() {
+    for (status, code) in [(503, "SlowDown"), (400, "EntityTooLarge")] {
+        let super::Settings::S3(mut s3) = s3_settings("") else { panic!() };
+        s3.pace.give_up_seconds = 1;
+        let fake = super::Fake::default();
+        fake.refuse(status, code, "m");
+        let bucket =
+            Bucket::over(&super::Settings::S3(s3), Some(&credentials()), Some(fake.client())).unwrap();
+        let failed = bucket.create("a", OURS, None).await.unwrap_err();
+        assert_eq!(failed.told(), failed.to_string());
+    }
+}
+
+#[tokio::test]
+async fn every_object_is_asked_to_be_encrypted_as_the_settings_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = large(folder.path());
+    let arn = "arn:aws:kms:eu-central-1:111122223333:key/abc";
+    for (sse, algorithm, key) in [
+        (String::new(), None, None),
+        (r#","sse":{"kind":"s3"}"#.to_owned(), Some("AES256"), None),
+        (format!(r#","sse":{{"kind":"kms","key":"{arn}"}}"#), Some("aws:kms"), Some(arn)),
+    ] {
+        let fake = super::Fake::default();
+        let settings = s3_settings(&sse);
+        settings.validate(Some(&credentials())).unwrap();
+        let bucket = Bucket::over(&settings, Some(&credentials()), Some(fake.client())).unwrap();
+        bucket.create("a", OURS, Some(Millis(1))).await.unwrap();
+        bucket.create("head", "1".into(), None).await.unwrap();
+        let head = version(&bucket, "head").await;
+        assert!(matches!(bucket.replace("head", "2".into(), &head).await.unwrap(), Replaced::Replaced(_)));
+        // In one request, and in parts.
+        std::fs::write(folder.path().join("small"), b"small").unwrap();
+        bucket.put_file("small", &folder.path().join("small"), None).await.unwrap();
+        bucket.put_file("large", &path, None).await.unwrap();
+        let wanted = (algorithm.map(str::to_owned), key.map(str::to_owned));
+        assert_eq!(fake.sse(), vec![wanted; 5], "{sse}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_conditional_writes_is_found_out() {
     let (bucket, fake, _) = in_memory(&[]);
     fake.be_careless();
