@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     jobs::led_term,
-    rebuild::{Rebuild, Rebuilt},
+    rebuild::{Log, Rebuild, Rebuilt},
 };
 use crate::{
     cluster::{Cluster, Ticket, Unanswered, View},
@@ -36,7 +36,7 @@ const HOUR_MS: i64 = 3_600_000;
 
 /// Makes a drill if one is due or was asked for.
 pub(super) async fn look(cluster: Cluster) {
-    if led_term(&cluster).is_none() {
+    if led_term(&cluster).is_none() || cluster.store().arrived().is_some() {
         return;
     }
     let due = match due(&cluster).await {
@@ -130,10 +130,11 @@ async fn try_out(
     let only = sample(cluster.store(), &plan, state.policy.drill_sample)?;
     let work = Rebuild {
         source: &source,
-        vault: &opened.vault,
+        keys: &opened.vault.files,
         keyring: Arc::clone(&keyring),
         plan: &plan,
         only: Some(&only),
+        log: Log::Archive,
         root: scratch,
         progress: &|_| {},
     };

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sqlite::Access;
 
 use super::{
+    awaited::Arrived,
     durable::{read_if_present, remove_if_present, sync_folder, write_secret},
     filekeys::FileKeys,
     files::{Store, file_name, lock},
@@ -70,6 +71,9 @@ const NOTE: &str = "install.json";
 impl Store {
     /// Every file with its mark and wrapped keys, in order.
     pub fn marks(&self) -> Result<Vec<Mark>, Fault> {
+        if let Some(Arrived { here, of, .. }) = self.arrived() {
+            return Err(Fault::found(format!("the restore is not complete: {here} of {of} organizations are here")));
+        }
         let all: Vec<(FileId, u64)> = lock(&self.marks).list().collect();
         let here = |(file, mark)| match self.key_text(file)? {
             Some(keys) => Ok(Some(Mark { file, mark, keys })),
@@ -86,6 +90,7 @@ impl Store {
         if !self.exists(file) {
             return Ok(None);
         }
+        self.require_here(file)?;
         // What this node must not answer from, it must not hand on.
         self.require_sound(file)?;
         match self.copy(file, to) {
@@ -212,7 +217,7 @@ fn take_all(root: &Path, staged: &Path, marks: &[Mark]) -> Result<(), Fault> {
     })
 }
 
-fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
+pub(super) fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
     let from = staged.join(mark.name());
     let to = root.join(mark.name());
     let exists =

@@ -3,6 +3,7 @@
 mod carry;
 mod fetch;
 mod plan;
+mod remains;
 mod verify;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::{kernel::Millis, store::Keyring};
 pub use carry::{Carried, import};
 pub use fetch::Fetched;
 pub use plan::{Plan, Until};
+pub use remains::Remains;
 pub use verify::Verified;
 
 /// A history in a bucket.

@@ -1,5 +1,7 @@
 //! To which moment, from which catalogue, by which segments.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     super::{
         formats::{Catalogue, SEGMENT_ENTRIES_MAX},
@@ -21,7 +23,7 @@ pub enum Until {
 }
 
 /// What a restore takes.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// The images.
     pub catalogue: Catalogue,
