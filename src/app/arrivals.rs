@@ -189,7 +189,8 @@ impl Fetching {
     fn later(&self) -> Instant {
         let away = self.away.map(|(_, again)| again);
         let idle = self.failed.iter().filter(|(file, _)| !self.under_way.contains(file));
-        let next = away.into_iter().chain(idle.map(|(_, (_, again))| *again)).filter(|at| *at > Instant::now());
+        let next =
+            away.into_iter().chain(idle.map(|(_, (_, again))| *again)).filter(|at| *at > Instant::now());
         next.min().unwrap_or_else(|| Instant::now() + Duration::from_mins(1))
     }
 
@@ -280,7 +281,11 @@ fn clear(scratch: &Path) -> std::io::Result<()> {
         if item.file_name() == FETCHED {
             continue;
         }
-        if item.file_type()?.is_dir() { fs::remove_dir_all(item.path())? } else { fs::remove_file(item.path())? }
+        if item.file_type()?.is_dir() {
+            fs::remove_dir_all(item.path())?
+        } else {
+            fs::remove_file(item.path())?
+        }
     }
     Ok(())
 }

@@ -202,11 +202,7 @@ impl Rebuild<'_> {
         checkpoint.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())
     }
 
-    async fn replay_archive(
-        &self,
-        machine: &Arc<FileMachine>,
-        rebuilt: &mut Rebuilt,
-    ) -> Result<(), String> {
+    async fn replay_archive(&self, machine: &Arc<FileMachine>, rebuilt: &mut Rebuilt) -> Result<(), String> {
         let mut done = self.plan.catalogue.cut;
         let files = self.plan.catalogue.files.len();
         for segment in &self.plan.segments {

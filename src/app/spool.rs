@@ -56,7 +56,8 @@ impl Spooling {
     /// Makes all of it durable.
     pub fn end(self) -> Result<(), String> {
         let out = self.out.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let synced = out.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all());
+        let synced =
+            out.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all());
         let synced = synced.and_then(|()| File::open(&self.folder)?.sync_all());
         synced.map_err(|error| format!("make the entries of the archive durable: {error}"))
     }
@@ -102,7 +103,8 @@ impl Spool {
                 let mut frame = vec![0; *length];
                 let read = self.file.read_exact_at(&mut frame, *at);
                 read.map_err(|error| format!("read an entry of file {file} from disk: {error}"))?;
-                parse(&frame).ok_or_else(|| format!("the entries of file {file} on disk are damaged at byte {at}"))
+                parse(&frame)
+                    .ok_or_else(|| format!("the entries of file {file} on disk are damaged at byte {at}"))
             })
             .collect()
     }
@@ -118,8 +120,12 @@ fn parse(frame: &[u8]) -> Option<Entry> {
     let (numbers, told) = head.split_at_checked(20)?;
     let number = |at: usize| Some(u64::from_be_bytes(numbers.get(at..at + 8)?.try_into().ok()?));
     let whole = length(head)? == body.len() && told == sum(numbers, body).to_be_bytes();
-    let entry =
-        Entry { group: GroupId::MAIN, index: number(0)?, at_ms: number(8)?, body: Bytes::copy_from_slice(body) };
+    let entry = Entry {
+        group: GroupId::MAIN,
+        index: number(0)?,
+        at_ms: number(8)?,
+        body: Bytes::copy_from_slice(body),
+    };
     whole.then_some(entry)
 }
 

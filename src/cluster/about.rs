@@ -78,7 +78,10 @@ impl About {
         let authority_ends = moment(certificates.authority_expires_ms);
         let warnings = room.and_then(low).into_iter().chain(ending("this node's certificate", own_ends, now));
         let restore = cluster.store().arrived();
-        let warnings = warnings.chain(restore.iter().flat_map(arriving)).chain(ending("the cluster's authority", authority_ends, now)).collect();
+        let warnings = warnings
+            .chain(restore.iter().flat_map(arriving))
+            .chain(ending("the cluster's authority", authority_ends, now))
+            .collect();
         let Room { free, total } = room.unwrap_or_default();
         Self {
             version: VERSION.to_owned(),
@@ -119,7 +122,8 @@ fn arriving(arrived: &Arrived) -> impl Iterator<Item = String> {
     let Arrived { here, of, failing, stalled, seconds_left, .. } = arrived;
     let left = seconds_left.map_or(String::new(), |seconds| format!(", about {seconds} s left"));
     let told = format!("the restore is not complete: {here} of {of} organizations are here{left}");
-    let failing = (*failing > 0).then(|| format!("{failing} organizations cannot be restored: see the alarms"));
+    let failing =
+        (*failing > 0).then(|| format!("{failing} organizations cannot be restored: see the alarms"));
     let stalled = stalled.as_ref().map(|why| format!("the restore waits for the backup: {why}"));
     [Some(told), failing, stalled].into_iter().flatten()
 }

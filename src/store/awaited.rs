@@ -153,8 +153,7 @@ impl Arrivals {
         let missing = |file| marks.get(file).is_none() && !lies(file, "db") && !lies(file, "gone");
         let files = all.into_iter().filter(|(file, _)| missing(*file));
         let files = files.map(|(file, bytes)| (file, Coming { bytes, alarm: None })).collect();
-        let mut inner =
-            Inner { files, of, since: (Instant::now(), 0), asked: Vec::new(), stalled: None };
+        let mut inner = Inner { files, of, since: (Instant::now(), 0), asked: Vec::new(), stalled: None };
         inner.since.1 = inner.bytes();
         let (changed, _) = watch::channel(());
         Ok(Self { any: (!inner.files.is_empty()).into(), inner: inner.into(), changed })
@@ -297,7 +296,9 @@ impl Store {
     /// Forgets the restore, once everything is here.
     pub fn end_awaiting(&self) -> Result<(), Fault> {
         if let Some(Arrived { here, of, .. }) = self.arrived() {
-            return Err(Fault::found(format!("{here} of {of} files are here, and the rest would be forgotten")));
+            return Err(Fault::found(format!(
+                "{here} of {of} files are here, and the rest would be forgotten"
+            )));
         }
         remove_if_present(&self.root.join(NOTE))?;
         sync_folder(&self.root)

@@ -72,7 +72,9 @@ impl Store {
     /// Every file with its mark and wrapped keys, in order.
     pub fn marks(&self) -> Result<Vec<Mark>, Fault> {
         if let Some(Arrived { here, of, .. }) = self.arrived() {
-            return Err(Fault::found(format!("the restore is not complete: {here} of {of} organizations are here")));
+            return Err(Fault::found(format!(
+                "the restore is not complete: {here} of {of} organizations are here"
+            )));
         }
         let all: Vec<(FileId, u64)> = lock(&self.marks).list().collect();
         let here = |(file, mark)| match self.key_text(file)? {

@@ -1,5 +1,6 @@
 //! Backup: what was acknowledged comes back from a bucket, on a machine that has nothing else.
 
+mod early;
 mod faults;
 
 use std::{

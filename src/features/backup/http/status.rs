@@ -37,7 +37,9 @@ pub(super) async fn show(mut cx: Cx) -> Result<Reply, Problem> {
     if let (Some(Arrived { here, of, .. }), Some(alarms)) =
         (cx.cluster.store().arrived(), shown.get_mut("alarms").and_then(Value::as_array_mut))
     {
-        let told = format!("nothing is backed up before the restore is complete: {here} of {of} organizations are here");
+        let told = format!(
+            "nothing is backed up before the restore is complete: {here} of {of} organizations are here"
+        );
         alarms.push(told.into());
     }
     Ok(Reply::ok(shown))

@@ -54,7 +54,8 @@ impl Remains {
         let read = |sealed: &String| {
             let sealed = from_hex(sealed).unwrap_or_default();
             let plain = keyring.unseal_for_life(CONTEXT, &sealed).map_err(|fault| fault.to_string())?;
-            serde_json::from_slice::<Credentials>(&plain).map_err(|_| "its credentials are damaged".to_owned())
+            serde_json::from_slice::<Credentials>(&plain)
+                .map_err(|_| "its credentials are damaged".to_owned())
         };
         let credentials = self.credentials.as_ref().map(read).transpose()?;
         Bucket::open(&self.settings.hurried(), credentials.as_ref()).map_err(objects::told)
@@ -74,16 +75,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        features::backup::formats::Catalogue,
-        kernel::Millis,
-    };
+    use crate::{features::backup::formats::Catalogue, kernel::Millis};
 
     #[test]
     fn no_credential_stands_in_what_is_noted_and_the_node_can_open_it() {
         let keyring = Keyring::from_raw(vec![1; 32]).unwrap();
-        let settings: Settings =
-            serde_json::from_value(json!({ "kind": "s3", "bucket": "backups", "endpoint": "https://s3.example" })).unwrap();
+        let settings: Settings = serde_json::from_value(
+            json!({ "kind": "s3", "bucket": "backups", "endpoint": "https://s3.example" }),
+        )
+        .unwrap();
         let given = json!({ "access_key": "MARKER-ONE", "secret_key": "MARKER-TWO" });
         let credentials: Credentials = serde_json::from_value(given).unwrap();
         let lineage = Uuid::from_u128(1);
