@@ -135,7 +135,8 @@ impl Fetching {
         let store = Arc::clone(self.work.cluster.store());
         let mut news = store.arrivals();
         tracing::info!(restore = ?store.arrived(), "the node serves, and fetches the rest of the restore");
-        while store.arrived().is_some() {
+        // What the last one has to tell is told, too.
+        while store.arrived().is_some() || !self.tasks.is_empty() {
             news.mark_unchanged();
             self.start();
             let later = self.later();
@@ -282,9 +283,9 @@ fn clear(scratch: &Path) -> std::io::Result<()> {
             continue;
         }
         if item.file_type()?.is_dir() {
-            fs::remove_dir_all(item.path())?
+            fs::remove_dir_all(item.path())?;
         } else {
-            fs::remove_file(item.path())?
+            fs::remove_file(item.path())?;
         }
     }
     Ok(())

@@ -164,7 +164,9 @@ mod tests {
                 Entry { group: GroupId::MAIN, index, at_ms: 70 + index, body: body.into() }
             })
             .collect();
-        entries.iter().for_each(|entry| spooling.push(entry).unwrap());
+        for entry in &entries {
+            spooling.push(entry).unwrap();
+        }
         spooling.end().unwrap();
         let spool = Spool::open(&path).unwrap();
         for number in 0..3 {
