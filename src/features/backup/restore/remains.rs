@@ -13,13 +13,13 @@ use super::{
     Plan, Source,
 };
 use crate::{
-    kernel::{Fault, FileId, from_hex, to_hex},
+    kernel::{Fault, FileId, Secret, from_hex, to_hex},
     store::Keyring,
 };
 
-const CONTEXT: &str = "backup-restore-credentials";
+const CONTEXT: &str = "backup-restore-place";
 
-/// What is left, as it is noted on disk. No secret stands in it in the clear.
+/// What is left, as it is noted on disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Remains {
     /// The history.
@@ -28,9 +28,14 @@ pub struct Remains {
     pub plan: Plan,
     /// The lines of the keys of each file.
     pub keys: BTreeMap<FileId, String>,
+    /// The bucket's settings and its credentials, sealed (hexadecimal).
+    place: String,
+}
+
+#[derive(Deserialize)]
+struct Place {
     settings: Settings,
-    /// The credentials, sealed (hexadecimal).
-    credentials: Option<String>,
+    credentials: Option<Credentials>,
 }
 
 impl Remains {
@@ -44,21 +49,22 @@ impl Remains {
     ) -> Result<Self, Fault> {
         let mut plan = Plan { segments: Vec::new(), ..plan.clone() };
         plan.catalogue.files.retain(|file, _| keys.contains_key(file));
-        let seal = |given: &Credentials| keyring.seal_for_life(CONTEXT, given.text().reveal().as_bytes());
-        let credentials = credentials.map(seal).transpose()?.map(|sealed| to_hex(&sealed));
-        Ok(Self { lineage, plan, keys, settings: settings.clone(), credentials })
+        let settings = serde_json::to_string(settings)
+            .map_err(|error| Fault::new("write the settings of a bucket", error))?;
+        let credentials = credentials.map_or(Secret::new("null".to_owned()), Credentials::text);
+        let credentials = credentials.reveal();
+        let place = Secret::new(format!(r#"{{"settings":{settings},"credentials":{credentials}}}"#));
+        let place = to_hex(&keyring.seal_for_life(CONTEXT, place.reveal().as_bytes())?);
+        Ok(Self { lineage, plan, keys, place })
     }
 
     /// The bucket. It does not try for long: whoever fetches tries again.
     pub fn bucket(&self, keyring: &Keyring) -> Result<Bucket, String> {
-        let read = |sealed: &String| {
-            let sealed = from_hex(sealed).unwrap_or_default();
-            let plain = keyring.unseal_for_life(CONTEXT, &sealed).map_err(|fault| fault.to_string())?;
-            serde_json::from_slice::<Credentials>(&plain)
-                .map_err(|_| "its credentials are damaged".to_owned())
-        };
-        let credentials = self.credentials.as_ref().map(read).transpose()?;
-        Bucket::open(&self.settings.hurried(), credentials.as_ref()).map_err(objects::told)
+        let sealed = from_hex(&self.place).unwrap_or_default();
+        let plain = keyring.unseal_for_life(CONTEXT, &sealed).map_err(|fault| fault.to_string())?;
+        let Place { settings, credentials } = serde_json::from_slice(&plain)
+            .map_err(|_| "where the backup is was noted by another version".to_owned())?;
+        Bucket::open(&settings.hurried(), credentials.as_ref()).map_err(objects::told)
     }
 }
 
@@ -78,7 +84,7 @@ mod tests {
     use crate::{features::backup::formats::Catalogue, kernel::Millis};
 
     #[test]
-    fn no_credential_stands_in_what_is_noted_and_the_node_can_open_it() {
+    fn nobody_but_the_cluster_reads_of_what_is_noted_where_the_backup_is_and_what_opens_it() {
         let keyring = Keyring::from_raw(vec![1; 32]).unwrap();
         let settings: Settings = serde_json::from_value(
             json!({ "kind": "s3", "bucket": "backups", "endpoint": "https://s3.example" }),
@@ -93,7 +99,7 @@ mod tests {
         let place = (&settings, Some(&credentials));
         let remains = Remains::new(lineage, &plan, BTreeMap::new(), place, &keyring).unwrap();
         let text = serde_json::to_string(&remains).unwrap();
-        assert!(!text.contains("MARKER"), "{text}");
+        assert!(!text.contains("MARKER") && !text.contains("s3.example"), "{text}");
         let again: Remains = serde_json::from_str(&text).unwrap();
         assert!(again.bucket(&keyring).is_ok());
         assert!(again.bucket(&Keyring::from_raw(vec![2; 32]).unwrap()).is_err());
