@@ -156,7 +156,7 @@ fn aside(root: &Path) -> Result<Spooling, Failure> {
 }
 
 impl Restore<'_> {
-    /// Writes one file of the store as a plain SQLite file to `to`, beside which it needs as much room again.
+    /// Writes one file of the store as a plain SQLite file to `to`, beside which it needs as much room again for what is fetched.
     pub async fn file(self, file: OrgId, to: &Path) -> Result<Restored, Failure> {
         let began = Instant::now();
         let found = restore::find(&self.bucket, self.lineage, &self.recovery, self.until).await;

@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeSet,
     fs, io,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     str::FromStr,
     sync::PoisonError,
@@ -24,6 +23,7 @@ use super::{
     files::{Store, file_name, lock},
     marks::Marks,
     open,
+    unseal::unseal,
     writer::mark_of,
 };
 use crate::kernel::{Fault, FileId, OrgId};
@@ -103,15 +103,11 @@ impl Store {
 
     /// Writes a consistent copy of `file` to `to` that is not encrypted, for who is to read it without this program.
     pub fn write_plain(&self, file: FileId, to: &Path) -> Result<(), Fault> {
-        let staged = to.with_extension("sealed");
-        let mark = self.export(file, &staged)?;
-        mark.ok_or_else(|| Fault::found(format!("there is no file {file}")))?;
-        // While it is still sealed: in the clear it is for nobody else.
-        fs::set_permissions(&staged, fs::Permissions::from_mode(0o600))
-            .map_err(|error| Fault::new(format!("protect {}", staged.display()), error))?;
-        sqlite::unseal(&staged, self.keys(file)?.raw()?)
-            .map_err(|error| Fault::new(format!("take the encryption off {}", staged.display()), error))?;
-        fs::rename(&staged, to).map_err(|error| Fault::new(format!("write {}", to.display()), error))
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.require_here(file)?;
+        self.require_sound(file)?;
+        let sealed = sqlite::open(&self.path(file), self.keys(file)?.raw()?, Access::Read)?;
+        unseal(&sealed, to)
     }
 
     fn copy(&self, file: FileId, to: &Path) -> Result<Mark, Fault> {
