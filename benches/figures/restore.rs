@@ -7,7 +7,7 @@ use crate::{
     bucket::{Bucket, Restored, bytes_below},
     http::{self, Client},
     options::Options,
-    process,
+    process::{self, wait_for},
     product::{Organization, Product},
     report::{Report, Row},
 };
