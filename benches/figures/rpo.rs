@@ -85,7 +85,7 @@ async fn one(options: &Options, round: u32) -> Outcome {
     }
     let folder = process::folder("restored");
     let data = folder.path().to_str().expect("a path").to_owned();
-    let restored = bucket.restore(options, &["cluster", "--data-dir", &data]);
+    let restored = bucket.restore(options, &["cluster", "--whole", "--data-dir", &data]);
     let product = Product::over(options, folder);
     product.ready().await;
     prove(&product, &organizations, &written, &restored).await;

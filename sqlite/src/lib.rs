@@ -36,26 +36,26 @@ pub enum Access {
 pub fn open(path: &Path, key: &[u8; KEY_BYTES], access: Access) -> Result<Connection> {
     let flags = match access {
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-        Access::Still => OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+        Access::Read | Access::Still => OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
     };
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match access {
-        Access::Still => Connection::open_with_flags(still(path), flags)?,
-        Access::Write | Access::Read => Connection::open_with_flags(path, flags)?,
+        Access::Write => Connection::open_with_flags(path, flags)?,
+        Access::Read => Connection::open_with_flags(named(path, "mode=ro"), flags)?,
+        Access::Still => Connection::open_with_flags(named(path, "immutable=1"), flags)?,
     };
     unlock(&connection, key)?;
     Ok(connection)
 }
 
-/// Takes the encryption off a file that nobody else has open. What is left is plain SQLite, without a write-ahead log.
+/// Writes one view of what a connection that reads sees to `to`, an empty file, as plain SQLite without a write-ahead log;
+/// synced. Nothing is in it that was deleted.
 ///
 /// # Errors
-/// The key is another one, or the file cannot be written.
-pub fn unseal(path: &Path, key: &[u8; KEY_BYTES]) -> Result<()> {
-    let connection = open(path, key, Access::Write)?;
-    connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
-    connection.pragma_update(None, "rekey", "")
+/// The key of the connection is another one, or `to` holds something or cannot be written.
+pub fn unseal(connection: &Connection, to: &Path) -> Result<()> {
+    // An empty key is none. Nor is the room wanted that a seal takes at the end of each page.
+    connection.execute("VACUUM INTO ?1", [named(to, "key=&reserve=0")]).map(drop)
 }
 
 /// Whether an error says that what lies on disk is not what was written: a page that fails its authentication, a
@@ -71,15 +71,15 @@ pub fn version() -> &'static str {
     rusqlite::version()
 }
 
-/// A name by which SQLite takes nothing but the file itself: <https://www.sqlite.org/uri.html>.
-fn still(path: &Path) -> String {
+/// A name by which SQLite takes nothing but the file itself, and how: <https://www.sqlite.org/uri.html>.
+fn named(path: &Path, how: &str) -> String {
     let name = path.as_os_str().as_encoded_bytes().iter().fold(String::new(), |name, byte| match byte {
         b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
             name + &char::from(*byte).to_string()
         }
         other => name + "%" + &hex(&[*other]),
     });
-    format!("file:{name}?immutable=1")
+    format!("file:{name}?{how}")
 }
 
 fn unlock(connection: &Connection, key: &[u8; KEY_BYTES]) -> Result<()> {
@@ -122,20 +122,27 @@ mod tests {
     }
 
     #[test]
-    fn an_unsealed_file_opens_without_a_key() {
+    fn what_is_unsealed_opens_without_a_key_and_holds_what_only_the_log_held_and_nothing_that_was_deleted() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db");
+        // SQLite takes the name as a URI: signs that mean something there are part of the name all the same.
+        let (path, to) = (folder.path().join("a b?c#d%41.db"), folder.path().join("p?key=x.db"));
         let writer = open(&path, &[7; 32], Access::Write).unwrap();
         writer.pragma_update(None, "journal_mode", "wal").unwrap();
-        writer.execute_batch("CREATE TABLE t(v TEXT); INSERT INTO t VALUES ('planted-marker')").unwrap();
-        drop(writer);
-        assert!(unseal(&path, &[8; 32]).is_err());
-        unseal(&path, &[7; 32]).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        assert!(bytes.starts_with(b"SQLite format 3") && bytes.windows(14).any(|at| at == b"planted-marker"));
-        let plain = Connection::open(&path).unwrap();
+        writer.execute_batch("CREATE TABLE t(v TEXT); INSERT INTO t VALUES ('deleted-marker')").unwrap();
+        writer.execute_batch("DELETE FROM t; INSERT INTO t VALUES ('planted-marker')").unwrap();
+        let reader = |key| open(&path, key, Access::Read).unwrap();
+        assert!(unseal(&reader(&[8; 32]), &to).is_err());
+        unseal(&reader(&[7; 32]), &to).unwrap();
+        let bytes = std::fs::read(&to).unwrap();
+        let holds = |text: &[u8]| bytes.windows(14).any(|at| at == text);
+        assert!(
+            bytes.starts_with(b"SQLite format 3") && holds(b"planted-marker") && !holds(b"deleted-marker")
+        );
+        let plain = Connection::open(&to).unwrap();
         let whole: String = plain.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-        assert_eq!(whole, "ok");
+        let mode: String = plain.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+        assert_eq!((whole.as_str(), mode.as_str(), bytes[20]), ("ok", "delete", 0), "no room for seals");
+        assert!(unseal(&reader(&[7; 32]), &to).is_err(), "it holds something");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     jobs::led_term,
-    rebuild::{Rebuild, Rebuilt},
+    rebuild::{Log, Rebuild, Rebuilt},
 };
 use crate::{
     cluster::{Cluster, Ticket, Unanswered, View, caught},
@@ -40,7 +40,7 @@ const HOUR_MS: i64 = 3_600_000;
 
 /// Makes a drill if one is due or was asked for.
 pub(super) async fn look(cluster: Cluster) {
-    if led_term(&cluster).is_none() {
+    if led_term(&cluster).is_none() || cluster.store().arrived().is_some() {
         cluster.report(DRILLS, Value::Null);
         return;
     }
@@ -146,10 +146,11 @@ async fn try_out(cluster: &Cluster, state: &State, target: &Target, scratch: &Pa
     let only = sample(cluster.store(), &plan, state.policy.drill_sample)?;
     let work = Rebuild {
         source: &source,
-        vault: &opened.vault,
+        keys: &opened.vault.files,
         keyring: Arc::clone(&keyring),
         plan: &plan,
         only: Some(&only),
+        log: Log::Archive,
         root: scratch,
         progress: &|_| {},
     };

@@ -148,8 +148,12 @@ async fn deliver(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) ->
     }
 }
 
-/// Every node follows a rotation of the cluster key; the leader leads it.
+/// Every node follows a rotation of the cluster key; the leader leads it. Not while a restore goes on: what is still to be
+/// fetched is under the keys that were.
 async fn rotate(cluster: Cluster) {
+    if cluster.store().arrived().is_some() {
+        return;
+    }
     let mut done = keys::jobs::follow(&cluster).await;
     if done.is_ok() && led_term(&cluster).is_some() {
         let vaults: keys::jobs::Others = |cluster, generation| {

@@ -13,10 +13,13 @@ use futures_util::{StreamExt, stream};
 use raft::{Entry, Later, Machine};
 use tokio::task::spawn_blocking;
 
-use super::machine::FileMachine;
+use super::{
+    machine::FileMachine,
+    spool::{Spool, Spooling},
+};
 use crate::{
     features::backup::{
-        formats::{Image, Vault},
+        formats::Image,
         restore::{Fetched, Plan, Source},
     },
     kernel::{Fault, FileId},
@@ -34,18 +37,31 @@ const BATCH: usize = 1024;
 pub struct Rebuild<'a> {
     /// The history.
     pub source: &'a Source<'a>,
-    /// Its keys.
-    pub vault: &'a Vault,
+    /// The lines of the keys of its files.
+    pub keys: &'a BTreeMap<FileId, String>,
     /// The keyring that opens them.
     pub keyring: Arc<Keyring>,
     /// To where, and from what.
     pub plan: &'a Plan,
     /// The files that are wanted; all of them when there is no list.
     pub only: Option<&'a BTreeSet<FileId>>,
+    /// Where the entries after the images are.
+    pub log: Log<'a>,
     /// The folder of the store, which holds nothing yet.
     pub root: &'a Path,
     /// Told how far it is.
     pub progress: &'a (dyn Fn(Far) + Sync),
+}
+
+/// Where the entries after the images are.
+#[derive(Clone, Copy)]
+pub enum Log<'a> {
+    /// In the archive.
+    Archive,
+    /// In the archive. Wanted are the system file and those that have no image; what is of others is put aside.
+    Aside(&'a Spooling),
+    /// Put aside.
+    Spooled(&'a Spool),
 }
 
 /// How far a restore is.
@@ -106,6 +122,9 @@ impl Rebuild<'_> {
     }
 
     fn wants(&self, file: FileId) -> bool {
+        if let Log::Aside(_) = self.log {
+            return file.is_system() || !self.plan.catalogue.files.contains_key(&file);
+        }
         self.only.is_none_or(|only| only.contains(&file))
     }
 
@@ -117,7 +136,7 @@ impl Rebuild<'_> {
         }
         let (mut take, mut wanted) = (Vec::new(), Vec::new());
         for (file, image) in self.plan.catalogue.files.iter().filter(|(file, _)| self.wants(**file)) {
-            let lines = self.vault.files.get(file);
+            let lines = self.keys.get(file);
             let Some(keys) = lines.and_then(|lines| key_text(lines, image.key, self.plan.index)) else {
                 rebuilt.erased.insert(*file);
                 continue;
@@ -190,6 +209,18 @@ impl Rebuild<'_> {
     async fn replay(&self, store: &Arc<Store>, rebuilt: &mut Rebuilt) -> Result<(), String> {
         let (machine, _) = FileMachine::new(Arc::clone(store)).map_err(told)?;
         let machine = Arc::new(machine);
+        if let Log::Spooled(spool) = self.log {
+            for file in self.only.into_iter().flatten() {
+                replay_spooled(&machine, spool, *file).await?;
+            }
+        } else {
+            self.replay_archive(&machine, rebuilt).await?;
+        }
+        let checkpoint = spawn_blocking(move || machine.checkpoint()).await;
+        checkpoint.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())
+    }
+
+    async fn replay_archive(&self, machine: &Arc<FileMachine>, rebuilt: &mut Rebuilt) -> Result<(), String> {
         let mut done = self.plan.catalogue.cut;
         let files = self.plan.catalogue.files.len();
         for segment in &self.plan.segments {
@@ -203,16 +234,15 @@ impl Rebuild<'_> {
                 rebuilt.newest_ms = rebuilt.newest_ms.max(entry.at_ms);
                 if self.applies(&entry, rebuilt)? {
                     entries.push(entry);
+                } else if let Log::Aside(aside) = self.log {
+                    aside.push(&entry)?;
                 }
             }
             done = stretch.last.min(self.plan.index);
-            let machine = Arc::clone(&machine);
-            let applied = spawn_blocking(move || apply(&machine, entries)).await;
-            applied.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
+            apply(machine, entries).await?;
             (self.progress)(Far { files: (files, files), index: (done, self.plan.index), ..Far::default() });
         }
-        let checkpoint = spawn_blocking(move || machine.checkpoint()).await;
-        checkpoint.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())
+        Ok(())
     }
 
     /// Whether an entry is about a file that is wanted and can be opened.
@@ -255,12 +285,29 @@ impl Rebuild<'_> {
     }
 }
 
-fn apply(machine: &FileMachine, entries: Vec<Entry>) -> Result<(), raft::Fault> {
-    let mut entries = entries.into_iter().peekable();
-    while entries.peek().is_some() {
-        machine.apply(entries.by_ref().take(BATCH).collect())?;
+/// Applies what was put aside of one file.
+async fn replay_spooled(machine: &Arc<FileMachine>, spool: &Spool, file: FileId) -> Result<(), String> {
+    let mut done = 0;
+    loop {
+        let entries = spool.of(file, done, BATCH)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        done += entries.len();
+        apply(machine, entries).await?;
     }
-    machine.settle()
+}
+
+async fn apply(machine: &Arc<FileMachine>, entries: Vec<Entry>) -> Result<(), String> {
+    let machine = Arc::clone(machine);
+    let applied = spawn_blocking(move || {
+        let mut entries = entries.into_iter().peekable();
+        while entries.peek().is_some() {
+            machine.apply(entries.by_ref().take(BATCH).collect())?;
+        }
+        machine.settle()
+    });
+    applied.await.map_err(|error| error.to_string())?.map_err(|fault: raft::Fault| fault.to_string())
 }
 
 fn lap(began: &mut Instant) -> Duration {

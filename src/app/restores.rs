@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     jobs::led_term,
-    rebuild::{Far, Rebuild},
+    rebuild::{Far, Log, Rebuild},
     takeover,
 };
 use crate::{
@@ -86,7 +86,8 @@ impl Restores {
             return self.clean_up().await;
         };
         (self.idle_at, self.idle_since) = (None, Instant::now());
-        if led_term(&self.cluster).is_none() {
+        // What a restore of everything has not brought yet comes first.
+        if led_term(&self.cluster).is_none() || self.cluster.store().arrived().is_some() {
             return Ok(());
         }
         // Another leader may have done it, and not have come to say so.
@@ -178,7 +179,8 @@ impl Restores {
         let progress = |far| self.say(restore, "fetching", far);
         let work = Rebuild {
             source: &source,
-            vault: &vault,
+            keys: &vault.files,
+            log: Log::Archive,
             keyring: Arc::clone(&keyring),
             plan: &plan,
             only: Some(&only),

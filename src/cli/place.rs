@@ -25,6 +25,9 @@ pub(super) struct Place {
     /// Holds the recovery key
     #[arg(long, value_name = "FILE", env = "THREATFLOW_RECOVERY_KEY_FILE")]
     recovery_key_file: PathBuf,
+    /// Bytes fetched a second, at most
+    #[arg(long, value_name = "BYTES")]
+    bytes_per_second: Option<u64>,
     /// The history to restore [default: the newest]
     #[arg(long, value_name = "ID")]
     pub(super) lineage: Option<Uuid>,
@@ -51,9 +54,9 @@ pub(super) struct Server {
 }
 
 impl Place {
-    /// The bucket.
-    pub(super) fn bucket(&self) -> Result<Arc<Bucket>, Failure> {
-        let settings = self.server.settings(&self.from);
+    /// Where it is, and what opens it.
+    pub(super) fn settings(&self) -> Result<(Settings, Option<Credentials>), Failure> {
+        let settings = self.server.settings(&self.from).limited(self.bytes_per_second);
         let credentials = if matches!(settings, Settings::S3(_)) { Some(credentials()?) } else { None };
         settings.validate(credentials.as_ref()).map_err(|errors| {
             let told: Vec<String> = errors
@@ -62,6 +65,12 @@ impl Place {
                 .collect();
             Failure::usage(told.join("; "), "see `threatflow restore --help`")
         })?;
+        Ok((settings, credentials))
+    }
+
+    /// The bucket.
+    pub(super) fn bucket(&self) -> Result<Arc<Bucket>, Failure> {
+        let (settings, credentials) = self.settings()?;
         let bucket = Bucket::open(&settings, credentials.as_ref());
         bucket.map(Arc::new).map_err(|failed| Failure::new(failed.to_string(), "check --from and --endpoint"))
     }

@@ -71,6 +71,9 @@ struct ClusterArgs {
     place: Place,
     #[command(flatten)]
     moment: Moment,
+    /// Fetch everything before the node can be started, not the organizations while it serves
+    #[arg(long)]
+    whole: bool,
     /// The node's configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "THREATFLOW_CONFIG")]
     config: Option<PathBuf>,
@@ -158,14 +161,24 @@ async fn cluster(args: ClusterArgs) -> Result<(), Failure> {
     let config = serve::configured(args.config, flags)?;
     let bar = Bar::default();
     let progress = |far| bar.show(far);
-    let restored = restore(&args.place, args.moment.until()?, &progress)?.cluster(&config).await?;
+    let restore = restore(&args.place, args.moment.until()?, &progress)?;
+    let restored = Restore { whole: args.whole, ..restore }.cluster(&config).await?;
     bar.end();
     report(&restored)?;
-    say(
+    let awaited = match restored.awaited {
+        (0, _) => String::new(),
+        (files, bytes) => format!(
+            "it serves at once, and fetches {files} organizations ({} MiB) meanwhile, those first that are asked for; \
+             the others can join, and backups begin, when all are here: threatflow cluster status says how far it is\n",
+            bytes >> 20
+        ),
+    };
+    say(&format!(
         "start this node as always (threatflow serve, with the same configuration); then make a join token for each of \
          the other nodes (threatflow cluster token) and start them with empty data folders\n\
-         everything is as it was then; a new history begins, and what was written after that moment stays in the old one",
-    )
+         {awaited}everything is as it was then; a new history begins, and what was written after that moment stays in the \
+         old one"
+    ))
 }
 
 async fn organization(args: OrganizationArgs) -> Result<(), Failure> {
@@ -192,6 +205,8 @@ fn restore<'a>(
 ) -> Result<Restore<'a>, Failure> {
     Ok(Restore {
         bucket: place.bucket()?,
+        place: place.settings()?,
+        whole: true,
         lineage: place.lineage,
         recovery: place.recovery()?,
         until,

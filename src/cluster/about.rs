@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cluster, process};
 use crate::{
     kernel::{DAY_MS, FileId, Millis},
-    store::{Alarm, LEVEL, Room, VERSION},
+    store::{Alarm, Arrived, LEVEL, Room, VERSION},
 };
 
 /// From so long before its end on, a certificate is worth a warning.
@@ -57,6 +57,9 @@ pub struct About {
     pub authority: String,
     /// Every authority that it trusts.
     pub trusted: Vec<String>,
+    /// How far the restore is that it serves in the middle of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Arrived>,
     /// Files it does not answer from, and why.
     pub alarms: BTreeMap<FileId, Alarm>,
     /// What its operator should look after.
@@ -74,7 +77,11 @@ impl About {
         let own_ends = moment(certificates.expires_ms);
         let authority_ends = moment(certificates.authority_expires_ms);
         let warnings = room.and_then(low).into_iter().chain(ending("this node's certificate", own_ends, now));
-        let warnings = warnings.chain(ending("the cluster's authority", authority_ends, now)).collect();
+        let restore = cluster.store().arrived();
+        let warnings = warnings
+            .chain(restore.iter().flat_map(arriving))
+            .chain(ending("the cluster's authority", authority_ends, now))
+            .collect();
         let Room { free, total } = room.unwrap_or_default();
         Self {
             version: VERSION.to_owned(),
@@ -97,10 +104,28 @@ impl About {
             certificate_expires_at: own_ends.to_string(),
             authority: certificates.authority,
             trusted: certificates.trusted,
-            alarms: cluster.store().alarms(),
+            alarms: alarms(cluster),
+            restore,
             warnings,
         }
     }
+}
+
+/// What is in quarantine, and what cannot be fetched.
+fn alarms(cluster: &Cluster) -> BTreeMap<FileId, Alarm> {
+    let awaited = cluster.store().awaited().into_iter();
+    let damaged = awaited.filter_map(|(file, alarm)| Some((file, alarm?)));
+    cluster.store().alarms().into_iter().chain(damaged).collect()
+}
+
+fn arriving(arrived: &Arrived) -> impl Iterator<Item = String> {
+    let Arrived { here, of, failing, stalled, seconds_left, .. } = arrived;
+    let left = seconds_left.map_or(String::new(), |seconds| format!(", about {seconds} s left"));
+    let told = format!("the restore is not complete: {here} of {of} organizations are here{left}");
+    let failing =
+        (*failing > 0).then(|| format!("{failing} organizations cannot be restored: see the alarms"));
+    let stalled = stalled.as_ref().map(|why| format!("the restore waits for the backup: {why}"));
+    [Some(told), failing, stalled].into_iter().flatten()
 }
 
 fn moment(ms: u64) -> Millis {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     kernel::{Fault, Millis, OrgId, Refusal, to_hex},
-    store::{LEVEL, Quarantined, Store, WrappedKey},
+    store::{Awaited, LEVEL, Quarantined, Store, WrappedKey},
 };
 
 /// Why a proposal or a read has no answer.
@@ -43,6 +43,10 @@ pub enum Unanswered {
     TooLarge,
     /// This node must not answer from that file; another one can.
     Quarantined,
+    /// A restore has not fetched that file yet.
+    Awaited,
+    /// A restore could not fetch that file, and tries again.
+    NotRestored,
     /// This node failed; it will halt.
     Broken(Fault),
 }
@@ -178,6 +182,7 @@ impl Cluster {
         sent: Sent,
         proved_at: Option<Millis>,
     ) -> Result<(Outcome, u64), Unanswered> {
+        self.await_arrival(sent.to).await?;
         let salt = self.store.keyring().draw::<32>().map_err(Unanswered::Broken)?;
         let envelope = Envelope {
             kind: sent.kind,
@@ -260,11 +265,13 @@ impl Cluster {
         queries: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<Option<T>, Unanswered> {
         self.await_view(view).await?;
+        self.await_arrival(file).await?;
         let store = Arc::clone(&self.store);
         let answer = tokio::task::spawn_blocking(move || store.read(file, queries)).await;
         match answer {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(fault)) if Quarantined::is(&fault) => Err(Unanswered::Quarantined),
+            Ok(Err(fault)) if Awaited::is(&fault) => Err(Unanswered::Awaited),
             Ok(Err(fault)) => Err(self.halt(fault)),
             Err(error) => Err(self.halt(Fault::new("read a file", error))),
         }

@@ -9,6 +9,7 @@
 //! Must not know: which commands exist (`app/commands.rs` lists them), HTTP. Start at `command.rs`.
 
 mod about;
+mod arrival;
 mod command;
 mod copies;
 mod envelope;

@@ -14,7 +14,7 @@ use crate::{
         membership::{SpendToken, knows_token},
     },
     kernel::{OrgId, Refusal, RequestId, from_hex},
-    store::{Keyring, VERSION, since},
+    store::{Arrived, Keyring, VERSION, since},
 };
 
 /// The gate that joining nodes come to.
@@ -38,6 +38,10 @@ impl Gatekeeper {
     async fn judge(&self, request: JoinRequest) -> Result<Grant, String> {
         let cluster = self.cluster.get().ok_or("this member is starting; try again in a moment")?;
         able(cluster.store().level(), &request.about)?;
+        if let Some(Arrived { here, of, .. }) = cluster.store().arrived() {
+            let told = format!("the restore is not complete: {here} of {of} organizations are here");
+            return Err(format!("{told}; try again with the same token"));
+        }
         let digest = Token::digest_of(&request.secret);
         let ticket = self.ticket(&digest, &request);
         if !known(cluster, &digest).await? {

@@ -66,6 +66,7 @@ pub async fn run(config: NodeConfig, parent: Parent) -> Result<(), Failure> {
     let Running { cluster, mut halted, sent_from } = running;
     // Before anything else needs a sound file.
     let _care = app::care(&cluster, config.scrub);
+    let _arrivals = app::arrivals(&cluster, sent_from.clone());
     let live = async {
         let tokens = tokio::select! {
             tokens = tokens(&cluster, config.public_url.as_deref()) => tokens,

@@ -1,10 +1,13 @@
 //! A node made from a backup: its keyring, its files, and a cluster of it alone, that others then join.
 //!
+//! Only the system file need be here for that: the node then serves, and fetches the organizations (`app/arrivals.rs`).
+//!
 //! A note in the folder says that it is under way; the same command goes on where it was cut short. While the note is
 //! there nothing is served.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    fs,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,28 +23,32 @@ use super::{
     founding::replica_config,
 };
 use crate::{
-    app::{Far, Rebuild, Rebuilt},
+    app::{ARRIVING, ASIDE, ENTRIES_MAX, Far, Log, Rebuild, Rebuilt, Spooling},
     cluster::{Cluster, Ticket, Unanswered},
     features::backup::{
         BeginLineage,
-        bucket::Bucket,
-        formats::RecoveryKey,
-        restore::{self, Plan, Source, Until},
+        bucket::{Bucket, Credentials, Settings},
+        formats::{Image, RecoveryKey},
+        restore::{self, Opened, Plan, Remains, Source, Until},
     },
-    kernel::{Fault, Millis, OrgId, RequestId},
-    store::{Store, read_if_present, write_secret},
+    kernel::{Fault, FileId, Millis, OrgId, RequestId},
+    store::{Keyring, Store, expect, key_text, read_if_present, write_secret},
 };
 
 /// What is restored, from where.
 pub struct Restore<'a> {
     /// The bucket.
     pub bucket: Arc<Bucket>,
+    /// Where it is, and what opens it.
+    pub place: (Settings, Option<Credentials>),
     /// The newest history, when none is named.
     pub lineage: Option<Uuid>,
     /// What opens it.
     pub recovery: RecoveryKey,
     /// Up to where.
     pub until: Until,
+    /// Whether everything is fetched before the node serves.
+    pub whole: bool,
     /// Told how far it is.
     pub progress: &'a (dyn Fn(Far) + Sync),
 }
@@ -57,6 +64,8 @@ pub struct Restored {
     pub moment: Millis,
     /// What was made.
     pub rebuilt: Rebuilt,
+    /// How many files, and bytes of them, the node fetches while it serves.
+    pub awaited: (usize, u64),
     /// How long it took.
     pub took: Duration,
 }
@@ -80,41 +89,90 @@ impl Restore<'_> {
         prepare(&folder)?;
         let found = restore::find(&self.bucket, self.lineage, &self.recovery, self.until).await;
         let (opened, plan) = found.map_err(unreadable)?;
-        let (from, vault) = (opened.lineage, opened.vault);
-        let keyring = Arc::new(folder.keep(opened.keyring, &config.seal)?);
-        let source = Source::of(&self.bucket, from, &keyring);
+        let Opened { lineage: from, keyring, vault, .. } = opened;
+        let keyring = Arc::new(folder.keep(keyring, &config.seal)?);
         let root = folder.store();
+        let later = if self.whole { BTreeMap::new() } else { later(&plan, &vault.files) };
+        let aside = if later.is_empty() { None } else { Some(aside(&root)?) };
+        let source = Source::of(&self.bucket, from, &keyring);
         let work = Rebuild {
             source: &source,
-            vault: &vault,
+            keys: &vault.files,
             keyring: Arc::clone(&keyring),
             plan: &plan,
             only: None,
+            log: aside.as_ref().map_or(Log::Archive, Log::Aside),
             root: &root,
             progress: self.progress,
         };
         let rebuilt = work.run().await.map_err(unreadable)?;
+        let bytes = later.keys().filter_map(|file| plan.catalogue.files.get(file)).map(Image::bytes).sum();
+        let awaited = (later.len(), bytes);
+        if let Some(aside) = aside {
+            aside.end().map_err(unreadable)?;
+            self.leave(&root, from, &plan, later, &keyring)?;
+        }
         finish(config, &folder, &keyring, &plan, from, rebuilt.newest_ms)?;
-        Ok(Restored { from, index: plan.index, moment: plan.moment, rebuilt, took: began.elapsed() })
+        let (index, moment) = (plan.index, plan.moment);
+        Ok(Restored { from, index, moment, rebuilt, awaited, took: began.elapsed() })
+    }
+
+    /// Notes what the node is to fetch while it serves.
+    fn leave(
+        &self,
+        root: &Path,
+        from: Uuid,
+        plan: &Plan,
+        later: BTreeMap<FileId, String>,
+        keyring: &Keyring,
+    ) -> Result<(), Failure> {
+        let image = |file: &FileId| plan.catalogue.files.get(file).map(Image::bytes).unwrap_or_default();
+        let files = later.keys().map(|file| (*file, image(file))).collect();
+        let place = (&self.place.0, self.place.1.as_ref());
+        let remains = Remains::new(from, plan, later, place, keyring)?;
+        let remains = serde_json::to_value(remains)
+            .map_err(|error| Fault::new("write what is left to fetch", error))?;
+        Ok(expect(root, files, remains)?)
     }
 }
 
+/// The organizations that can be fetched later, each with the lines of its keys. None, when too many entries follow their
+/// images to be put aside.
+fn later(plan: &Plan, keys: &BTreeMap<FileId, String>) -> BTreeMap<FileId, String> {
+    if plan.index.saturating_sub(plan.catalogue.cut) > ENTRIES_MAX {
+        return BTreeMap::new();
+    }
+    let known = |(file, image): (&FileId, &Image)| {
+        let lines = keys.get(file).filter(|_| !file.is_system())?;
+        key_text(lines, image.key, plan.index).map(|_| (*file, lines.clone()))
+    };
+    plan.catalogue.files.iter().filter_map(known).collect()
+}
+
+fn aside(root: &Path) -> Result<Spooling, Failure> {
+    let folder = root.join(ARRIVING);
+    fs::create_dir_all(&folder).map_err(|error| Fault::new(format!("make {}", folder.display()), error))?;
+    Spooling::create(&folder.join(ASIDE)).map_err(unreadable)
+}
+
 impl Restore<'_> {
-    /// Writes one file of the store as a plain SQLite file to `to`, beside which it needs as much room again.
+    /// Writes one file of the store as a plain SQLite file to `to`, beside which it needs as much room again for what is fetched.
     pub async fn file(self, file: OrgId, to: &Path) -> Result<Restored, Failure> {
         let began = Instant::now();
         let found = restore::find(&self.bucket, self.lineage, &self.recovery, self.until).await;
         let (opened, plan) = found.map_err(unreadable)?;
-        let (from, vault, keyring) = (opened.lineage, opened.vault, Arc::new(opened.keyring));
+        let Opened { lineage: from, keyring, vault, .. } = opened;
+        let keyring = Arc::new(keyring);
         let source = Source::of(&self.bucket, from, &keyring);
         let scratch = to.with_extension("restoring");
         let only = BTreeSet::from([file]);
         let work = Rebuild {
             source: &source,
-            vault: &vault,
+            keys: &vault.files,
             keyring: Arc::clone(&keyring),
             plan: &plan,
             only: Some(&only),
+            log: Log::Archive,
             root: &scratch,
             progress: self.progress,
         };
@@ -126,9 +184,10 @@ impl Restore<'_> {
         let store = Store::open(&scratch, keyring)?;
         store.write_plain(file, to)?;
         drop(store);
-        std::fs::remove_dir_all(&scratch)
+        fs::remove_dir_all(&scratch)
             .map_err(|error| Fault::new(format!("remove {}", scratch.display()), error))?;
-        Ok(Restored { from, index: plan.index, moment: plan.moment, rebuilt, took: began.elapsed() })
+        let (index, moment, awaited) = (plan.index, plan.moment, (0, 0));
+        Ok(Restored { from, index, moment, rebuilt, awaited, took: began.elapsed() })
     }
 }
 
@@ -157,7 +216,7 @@ fn prepare(folder: &DataFolder) -> Result<(), Failure> {
 fn finish(
     config: &NodeConfig,
     folder: &DataFolder,
-    keyring: &crate::store::Keyring,
+    keyring: &Keyring,
     plan: &Plan,
     from: Uuid,
     newest_ms: u64,
@@ -207,6 +266,6 @@ pub(super) async fn begin_lineage(cluster: &Cluster, folder: &DataFolder) -> Res
 }
 
 fn forget(path: &Path) -> Result<(), Failure> {
-    std::fs::remove_file(path).map_err(|error| Fault::new(format!("remove {}", path.display()), error))?;
+    fs::remove_file(path).map_err(|error| Fault::new(format!("remove {}", path.display()), error))?;
     Ok(())
 }

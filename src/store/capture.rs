@@ -49,11 +49,11 @@ pub trait Pages {
 }
 
 impl Store {
-    /// Makes what was applied to `file` durable and gives out its pages; `None` when it does not exist or is in quarantine.
+    /// Makes what was applied to `file` durable and gives out its pages; `None` when it does not exist, is not here or in quarantine.
     /// Writers go on; a checkpoint of the file waits.
     pub fn capture(&self, file: FileId, to: &mut dyn Pages) -> Result<Option<Captured>, Fault> {
         let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        if !self.exists(file) || self.is_quarantined(file) {
+        if !self.exists(file) || self.is_awaited(file) || self.is_quarantined(file) {
             return Ok(None);
         }
         let captured = self.capture_sound(file, to);

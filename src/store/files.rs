@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use super::{
+    awaited::Arrivals,
     checkpoint::Checkpointing,
     counters::Counters,
     destroy,
@@ -56,6 +57,7 @@ pub struct Store {
     pub(super) rewrapped: AtomicU32,
     pub(super) standings: Mutex<Standings>,
     pub(super) quarantine: Quarantine,
+    pub(super) arrivals: Arrivals,
     pub(super) counters: Counters,
     pub(super) epochs: Epochs,
     /// Those who wait for the exclusive gate: who holds it long makes room.
@@ -83,11 +85,13 @@ impl Store {
         for folder in [TO_SEND, TO_TAKE] {
             clear(&root.join(folder))?;
         }
+        let marks = Marks::load(root)?;
         let store = Self {
             root: root.to_owned(),
             keyring,
             gate: RwLock::new(()),
-            marks: Mutex::new(Marks::load(root)?),
+            arrivals: Arrivals::load(root, &marks)?,
+            marks: Mutex::new(marks),
             dirty: Mutex::default(),
             overgrown: Mutex::default(),
             checkpointing: Checkpointing::default(),
@@ -146,13 +150,13 @@ impl Store {
     }
 
     /// The keys.
-    pub fn keyring(&self) -> &Keyring {
+    pub fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
     }
 
-    /// Whether `file` exists, as far as entries have been applied here.
+    /// Whether `file` exists, as far as entries have been applied here; it may not be here yet.
     pub fn exists(&self, file: FileId) -> bool {
-        lock(&self.marks).get(file).is_some()
+        lock(&self.marks).get(file).is_some() || self.is_awaited(file)
     }
 
     /// Index of the last entry applied to `file`; 0 when it does not exist.
@@ -171,7 +175,7 @@ impl Store {
         self.epochs.touch(file, index);
     }
 
-    /// Every file that exists, in order.
+    /// Every file that is here, in order.
     pub fn list(&self) -> Vec<FileId> {
         lock(&self.marks).list().map(|(file, _)| file).collect()
     }
@@ -202,7 +206,8 @@ impl Store {
     }
 
     /// Runs queries on a consistent view of `file`; `None` when it does not exist. A fault that is
-    /// [`Quarantined`](super::Quarantined) when this node must not answer from it.
+    /// [`Quarantined`](super::Quarantined) when this node must not answer from it, or [`Awaited`](super::Awaited) when it
+    /// is not here yet.
     pub fn read<T>(
         &self,
         file: FileId,
@@ -212,6 +217,7 @@ impl Store {
         if !self.exists(file) {
             return Ok(None);
         }
+        self.require_here(file)?;
         self.require_sound(file)?;
         let answer = self.readers.with(self, file, queries);
         // It may have been found out while it was read.

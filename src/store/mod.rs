@@ -11,11 +11,14 @@
 //! - the level of the system file is the level in force; no other file is above it, and none ever falls;
 //! - a file that is damaged here, or differs from what other nodes hold, is in quarantine: nobody is answered
 //!   from it (`sum.rs`, `scrub.rs`, `quarantine.rs`, `replace.rs`);
+//! - a file that a restore is still fetching exists and is not here: nothing is answered from it, nothing applied
+//!   to it (`awaited.rs`);
 //! - every file has its own raw key, wrapped by the cluster key; a file without its key is noise, and so is what
 //!   the log says of it.
 //!
 //! Must not know: what the rows mean, HTTP, consensus. Start reading at `files.rs`.
 
+mod awaited;
 mod banned;
 mod capture;
 mod checkpoint;
@@ -46,6 +49,7 @@ mod sum;
 mod unseal;
 mod writer;
 
+pub use awaited::{Arrived, Awaited, Wanted, expect};
 pub use capture::{Captured, Pages};
 pub use counters::Counters;
 pub use digest::digest;

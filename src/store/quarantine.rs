@@ -58,6 +58,14 @@ pub struct Alarm {
     caught_up: bool,
 }
 
+impl Alarm {
+    /// About a file that cannot be fetched: the same alarm as before, if there was one.
+    pub(super) fn awaited(before: Option<&Self>, why: &str) -> Self {
+        let id = before.map_or_else(Uuid::new_v4, |before| before.id);
+        Self { id, found: Found::Damaged, detail: why.to_owned(), index: 0, skips: true, caught_up: false }
+    }
+}
+
 /// An entry kept for a file that is being replaced.
 pub struct Held {
     /// Its place in the log.
@@ -108,7 +116,7 @@ pub(super) fn is_damage(fault: &Fault) -> bool {
     causes(fault).any(|cause| lacks(cause) || cause.downcast_ref().is_some_and(sqlite::is_damage))
 }
 
-fn causes(fault: &Fault) -> impl Iterator<Item = &(dyn Error + 'static)> {
+pub(super) fn causes(fault: &Fault) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(fault.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
 }
 

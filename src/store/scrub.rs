@@ -84,7 +84,7 @@ impl Store {
     /// Reads all of `file`; puts it in quarantine if it is damaged. Takes as long as the rate says.
     pub fn scrub(&self, file: FileId, bytes_per_s: u64) -> Result<Scrubbed, Fault> {
         let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        if !self.exists(file) || self.is_quarantined(file) {
+        if !self.exists(file) || self.is_awaited(file) || self.is_quarantined(file) {
             return Ok(Scrubbed::Unknown);
         }
         let mut pace = Pace { store: self, bytes_per_s, begun: Instant::now(), bytes: 0 };

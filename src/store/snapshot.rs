@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeSet,
     fs, io,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     str::FromStr,
     sync::PoisonError,
@@ -18,11 +17,13 @@ use serde::{Deserialize, Serialize};
 use sqlite::Access;
 
 use super::{
+    awaited::Arrived,
     durable::{read_if_present, remove_if_present, sync_folder, write_secret},
     filekeys::FileKeys,
     files::{Store, file_name, lock},
     marks::Marks,
     open,
+    unseal::unseal,
     writer::mark_of,
 };
 use crate::kernel::{Fault, FileId, OrgId};
@@ -70,6 +71,11 @@ const NOTE: &str = "install.json";
 impl Store {
     /// Every file with its mark and wrapped keys, in order.
     pub fn marks(&self) -> Result<Vec<Mark>, Fault> {
+        if let Some(Arrived { here, of, .. }) = self.arrived() {
+            return Err(Fault::found(format!(
+                "the restore is not complete: {here} of {of} organizations are here"
+            )));
+        }
         let all: Vec<(FileId, u64)> = lock(&self.marks).list().collect();
         let here = |(file, mark)| match self.key_text(file)? {
             Some(keys) => Ok(Some(Mark { file, mark, keys })),
@@ -86,6 +92,7 @@ impl Store {
         if !self.exists(file) {
             return Ok(None);
         }
+        self.require_here(file)?;
         // What this node must not answer from, it must not hand on.
         self.require_sound(file)?;
         match self.copy(file, to) {
@@ -96,15 +103,11 @@ impl Store {
 
     /// Writes a consistent copy of `file` to `to` that is not encrypted, for who is to read it without this program.
     pub fn write_plain(&self, file: FileId, to: &Path) -> Result<(), Fault> {
-        let staged = to.with_extension("sealed");
-        let mark = self.export(file, &staged)?;
-        mark.ok_or_else(|| Fault::found(format!("there is no file {file}")))?;
-        // While it is still sealed: in the clear it is for nobody else.
-        fs::set_permissions(&staged, fs::Permissions::from_mode(0o600))
-            .map_err(|error| Fault::new(format!("protect {}", staged.display()), error))?;
-        sqlite::unseal(&staged, self.keys(file)?.raw()?)
-            .map_err(|error| Fault::new(format!("take the encryption off {}", staged.display()), error))?;
-        fs::rename(&staged, to).map_err(|error| Fault::new(format!("write {}", to.display()), error))
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.require_here(file)?;
+        self.require_sound(file)?;
+        let sealed = sqlite::open(&self.path(file), self.keys(file)?.raw()?, Access::Read)?;
+        unseal(&sealed, to)
     }
 
     fn copy(&self, file: FileId, to: &Path) -> Result<Mark, Fault> {
@@ -212,7 +215,7 @@ fn take_all(root: &Path, staged: &Path, marks: &[Mark]) -> Result<(), Fault> {
     })
 }
 
-fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
+pub(super) fn take(root: &Path, staged: &Path, mark: &Mark) -> Result<(), Fault> {
     let from = staged.join(mark.name());
     let to = root.join(mark.name());
     let exists =

@@ -104,6 +104,8 @@ impl Writers {
         let writer = match self.open.entry(file) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(place) => {
+                // It would be created, empty.
+                store.require_here(file)?;
                 if !store.exists(file) {
                     let Some((since, key)) = create else { return Ok(None) };
                     store.take_first_key(file, since, key)?;

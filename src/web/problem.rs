@@ -318,6 +318,17 @@ impl From<Unanswered> for Problem {
                 Self::new(503, "file_quarantined", "This node does not answer for the organization", detail)
                     .retry_after(5)
             }
+            Unanswered::Awaited => {
+                let detail =
+                    "the organization is being brought back from a backup and is not here yet; try again";
+                Self::new(503, "not_restored_yet", "The organization is being restored", detail)
+                    .retry_after(5)
+            }
+            Unanswered::NotRestored => {
+                let detail = "the organization could not be brought back from the backup yet; the operators of this platform are told";
+                Self::new(503, "not_restored", "The organization could not be restored", detail)
+                    .retry_after(60)
+            }
             Unanswered::TooLarge => {
                 let detail = "the change is larger than one log entry may be; send it in parts";
                 Self::new(413, "too_large", "The change is too large", detail)

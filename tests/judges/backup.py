@@ -305,7 +305,7 @@ def judge_disaster(judge):
     if index != judge.newest["seaweedfs"]:
         yield f"SeaweedFS holds entries up to {judge.newest['seaweedfs']}, and {index} came back"
     first.start()
-    first.await_ready()
+    cluster.await_restored(first)
     # Who was logged in still is, here and where the others joined.
     cluster.grow()
     for node in cluster.nodes:
@@ -338,7 +338,7 @@ def judge_places_agree(judge):
         if index != common:
             yield f"{target.name}: entry {common} was asked for, and {index} came back"
         first.start()
-        first.await_ready()
+        judge.cluster.await_restored(first)
         digests = judge.cluster.digests(first)
         # It begins a history of its own in the system file: that one is compared as it lies in the backup.
         digests.pop(SYSTEM)

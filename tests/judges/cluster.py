@@ -170,6 +170,12 @@ class Cluster:
         for node in self.nodes:
             node.kill()
 
+    def await_restored(self, node):
+        """It serves before everything is there; others join it, and its files are all there, afterwards."""
+        node.await_ready()
+        about = lambda: node.done("GET", "/cluster", token=self.root_token)["members"][0]["about"]
+        await_condition("everything to be restored", lambda: "restore" not in about(), 60)
+
     def digests(self, node):
         return node.done("GET", "/cluster/digests", token=self.root_token)["files"]
 

@@ -28,6 +28,7 @@ pub(super) fn page(cluster: &Cluster, traffic: &Traffic) -> String {
     work(&mut text, cluster);
     storage(&mut text, &about);
     care(&mut text, cluster, &about);
+    restore(&mut text, &about);
     backups(&mut text, cluster);
     certificates(&mut text, &status);
     requests(&mut text, traffic);
@@ -186,6 +187,21 @@ fn care(text: &mut Text, cluster: &Cluster, about: &About) {
         .sample(&[], read(&counters.scrubbed_files));
     text.family("threatflow_scrubbed_bytes_total", Kind::Counter, "Bytes read by scrubs.")
         .sample(&[], read(&counters.scrubbed_bytes));
+}
+
+/// While this node serves in the middle of a restore.
+fn restore(text: &mut Text, about: &About) {
+    let Some(arrived) = &about.restore else { return };
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    text.family("threatflow_restore_organizations", Kind::Gauge, "Organizations of a restore under way.")
+        .sample(&[("of", "here")], count(arrived.here))
+        .sample(&[("of", "total")], count(arrived.of))
+        .sample(&[("of", "failing")], count(arrived.failing));
+    text.family("threatflow_restore_bytes", Kind::Gauge, "Bytes of a restore under way.")
+        .sample(&[("of", "here")], arrived.bytes_here)
+        .sample(&[("of", "total")], arrived.bytes_of);
+    text.family("threatflow_restore_stalled", Kind::Gauge, "1 while its backup cannot be read.")
+        .sample(&[], u8::from(arrived.stalled.is_some()));
 }
 
 /// On the leader: its uploaders say how far they are.

@@ -185,7 +185,8 @@ fn a_missing_or_damaged_object_is_named_and_its_neighbours_come_back() {
     assert!(told.contains(name) && told.contains(&bad.id), "{told}");
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("data");
-    let refused = restore(&["cluster"], bucket.path(), &key, &["--data-dir", data.to_str().unwrap()]);
+    let refused =
+        restore(&["cluster"], bucket.path(), &key, &["--whole", "--data-dir", data.to_str().unwrap()]);
     assert!(said(&refused).contains(name), "{}", said(&refused));
     let to = place.path().join("good.db");
     let more = ["--to", to.to_str().unwrap()];
@@ -233,7 +234,7 @@ fn a_restore_that_was_killed_goes_on_with_what_it_fetched() {
     let begun = || {
         let mut command = Command::new(BINARY);
         command.args(["restore", "cluster", "--from"]).arg(&bucket).arg("--recovery-key-file").arg(&file);
-        command.arg("--data-dir").arg(&data);
+        command.arg("--whole").arg("--data-dir").arg(&data);
         command
     };
     let mut child = begun().spawn().unwrap();

@@ -122,6 +122,20 @@ pub struct Credentials {
     pub customer_key: Option<Secret<String>>,
 }
 
+impl Credentials {
+    /// As they were given: to be sealed, and for nothing else.
+    pub fn text(&self) -> Secret<String> {
+        let part = |secret: &Option<Secret<String>>| secret.as_ref().map(|secret| secret.reveal().clone());
+        let given = serde_json::json!({
+            "access_key": self.access_key.reveal(),
+            "secret_key": self.secret_key.reveal(),
+            "session_token": part(&self.session_token),
+            "customer_key": part(&self.customer_key),
+        });
+        Secret::new(given.to_string())
+    }
+}
+
 /// How long one step of a trial may take.
 const TRIAL_SECONDS_MAX: u64 = 10;
 
@@ -169,13 +183,24 @@ impl Settings {
     #[must_use]
     pub fn hurried(&self) -> Self {
         let mut hurried = self.clone();
-        let pace = match &mut hurried {
-            Self::S3(s3) => &mut s3.pace,
-            Self::Folder(folder) => &mut folder.pace,
-        };
+        let pace = hurried.pace_mut();
         pace.give_up_seconds = pace.give_up_seconds.min(TRIAL_SECONDS_MAX);
         pace.request_seconds = pace.request_seconds.min(TRIAL_SECONDS_MAX);
         hurried
+    }
+
+    /// The same with a limit of bytes a second.
+    #[must_use]
+    pub fn limited(mut self, bytes_per_second: Option<u64>) -> Self {
+        self.pace_mut().bytes_per_second = bytes_per_second;
+        self
+    }
+
+    fn pace_mut(&mut self) -> &mut Pace {
+        match self {
+            Self::S3(s3) => &mut s3.pace,
+            Self::Folder(folder) => &mut folder.pace,
+        }
     }
 
     /// How it is called where people read it: no secret is in it.

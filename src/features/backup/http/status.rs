@@ -10,6 +10,7 @@ use super::super::{
 use crate::{
     cluster::View,
     kernel::{Millis, OrgId, Permission},
+    store::Arrived,
     web::{Cx, Problem, Reply},
 };
 
@@ -32,7 +33,16 @@ pub(super) async fn show(mut cx: Cx) -> Result<Reply, Problem> {
     };
     let stored = cx.cluster.read(&View::Local, OrgId::SYSTEM, look).await?.ok_or_else(Problem::not_found)?;
     let live = cx.cluster.said_by_leader(REPORT).await;
-    Ok(Reply::ok(view(stored, &live, cx.now)))
+    let mut shown = view(stored, &live, cx.now);
+    if let (Some(Arrived { here, of, .. }), Some(alarms)) =
+        (cx.cluster.store().arrived(), shown.get_mut("alarms").and_then(Value::as_array_mut))
+    {
+        let told = format!(
+            "nothing is backed up before the restore is complete: {here} of {of} organizations are here"
+        );
+        alarms.push(told.into());
+    }
+    Ok(Reply::ok(shown))
 }
 
 fn view(

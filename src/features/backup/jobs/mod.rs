@@ -80,6 +80,10 @@ impl Backup {
     }
 
     async fn look(&mut self) -> Result<(), Unanswered> {
+        if self.cluster.store().arrived().is_some() {
+            // A catalogue would lack what a restore has not fetched yet. Until then the whole log is held, as at the start.
+            return Ok(());
+        }
         let Some((state, targets)) = self.read().await? else {
             self.uploaders.clear();
             self.cluster.replica().hold(None);

@@ -3,6 +3,7 @@
 mod carry;
 mod fetch;
 mod plan;
+mod remains;
 mod replaced;
 mod verify;
 
@@ -23,6 +24,7 @@ pub use super::model::Until;
 pub use carry::{Carried, import};
 pub use fetch::Fetched;
 pub use plan::Plan;
+pub use remains::Remains;
 pub(super) use replaced::is_before;
 pub use replaced::{Found, put_replacement};
 pub use verify::Verified;

@@ -1,5 +1,7 @@
 //! To which moment, from which catalogue, by which segments.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     super::{
         formats::{Catalogue, SEGMENT_ENTRIES_MAX},
@@ -10,7 +12,7 @@ use super::{
 use crate::kernel::Millis;
 
 /// What a restore takes.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// The images.
     pub catalogue: Catalogue,
