@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command},
     time::Duration,
 };
 
@@ -78,24 +78,30 @@ impl Backup {
     /// Makes images of organizations arrive never, until they are let go: pipes that nobody writes to are in their place.
     fn hold(&self, orgs: impl Iterator<Item = usize>) -> Held {
         let mut held = Vec::new();
-        for image in orgs.flat_map(|org| self.images(org)) {
+        for (org, image) in orgs.flat_map(|org| self.images(org).into_iter().map(move |image| (org, image))) {
             let aside = self.place.path().join(format!("held-{}", held.len()));
             fs::rename(&image, &aside).unwrap();
             assert!(Command::new("mkfifo").arg(&image).status().unwrap().success());
-            held.push((image, aside));
+            held.push((org, image, aside));
         }
         Held(held)
     }
 }
 
-struct Held(Vec<(PathBuf, PathBuf)>);
+struct Held(Vec<(usize, PathBuf, PathBuf)>);
 
 impl Held {
-    fn let_go(self) {
-        for (image, aside) in self.0 {
-            fs::remove_file(&image).unwrap();
+    fn let_go(mut self) {
+        let orgs: Vec<usize> = self.0.iter().map(|(org, _, _)| *org).collect();
+        orgs.into_iter().for_each(|org| self.let_go_of(org));
+    }
+
+    fn let_go_of(&mut self, org: usize) {
+        for (_, image, aside) in self.0.iter().filter(|(of, _, _)| *of == org) {
+            fs::remove_file(image).unwrap();
             fs::rename(aside, image).unwrap();
         }
+        self.0.retain(|(of, _, _)| *of != org);
     }
 }
 
@@ -128,25 +134,28 @@ fn stats(org: &Organization) -> Answer {
 #[test]
 fn a_node_serves_while_most_is_missing_and_what_is_asked_for_comes_first() {
     let backup = Backup::of(&named(12));
-    // The first is the last in line: it changed before the others, all of which are stuck.
-    let _held = backup.hold(1..12);
+    let mut held = backup.hold(0..12);
     let world = backup.revive();
     let platform = backup.platform(&world);
     assert_eq!(platform.get("/api/v2/organizations").json["data"].as_array().unwrap().len(), 12);
+    // As many as may be are under way, and stuck.
+    let arriving = world.folder.path().join("store/arriving");
+    let waits = |org: &usize| !arriving.join(&backup.orgs[*org].id).exists();
+    await_condition("eight to be under way", SOON, || (0..12).filter(waits).count() == 4);
     let before = progress(&platform);
     assert_eq!((&before["here"], &before["of"]), (&json!(0), &json!(12)), "{before}");
-    let first = backup.at(&world, 0);
+    let waiting: Vec<usize> = (0..12).filter(waits).collect();
+    held.let_go_of(waiting[0]);
+    let first = backup.at(&world, waiting[0]);
     assert_eq!(used(&first.admin, &first), 2);
     count(&first);
     assert_eq!(used(&first.admin, &first), 3);
     assert_eq!(progress(&platform)["here"], 1);
     // Of the others nothing is said that is not so, and nothing is written.
-    let stuck = backup.at(&world, 11);
+    let stuck = backup.at(&world, waiting[1]);
     assert_awaited(&stats(&stuck));
-    assert_awaited(
-        &stuck.admin.post(&stuck.path("/usage"), &json!({ "resource": "max_workflows", "amount": 1 })),
-    );
     assert_awaited(&platform.get(&stuck.path("/stats")));
+    assert_awaited(&platform.post(&stuck.path("/plan"), &json!({ "plan": "enterprise" })));
     let metrics = world.anonymous().get("/metrics").body;
     assert!(metrics.contains("threatflow_restore_organizations{of=\"here\"} 1\n"), "{metrics}");
     let verbose = world.anonymous().get("/readyz?verbose");
@@ -188,12 +197,24 @@ fn a_kill_in_the_middle_loses_nothing_and_doubles_nothing() {
     }
 }
 
-/// Starts a second node that joins; what it said if it did not, before it has been told to end.
-fn join(token: &str, folder: &Path) -> Output {
+/// A second node, which ends with its test.
+struct Second(Child);
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a second node that joins.
+fn join(token: &str, folder: &Path) -> Second {
     let address = || format!("127.0.0.1:{}", free_port());
+    let stderr = fs::OpenOptions::new().create(true).append(true).open(folder.join("stderr.log")).unwrap();
     let mut command = Command::new(BINARY);
     command.args(["serve", "--node-id", "2", "--listen", &address(), "--peer-listen", &address()]);
-    command.args(["--join", token, "--data-dir"]).arg(folder).output().unwrap()
+    command.args(["--join", token, "--data-dir"]).arg(folder).stderr(stderr);
+    Second(command.spawn().unwrap())
 }
 
 #[test]
@@ -208,8 +229,10 @@ fn other_nodes_join_and_backups_begin_when_everything_is_here() {
     let token =
         platform.post("/api/v2/cluster/join-tokens", &json!({})).json["token"].as_str().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();
-    let refused = join(&token, folder.path());
-    assert!(said(&refused).contains("the restore is not complete: 2 of 3"), "{}", said(&refused));
+    let mut refused = join(&token, folder.path());
+    await_condition("the second node to be refused", SOON, || refused.0.try_wait().unwrap().is_some());
+    let told = fs::read_to_string(folder.path().join("stderr.log")).unwrap();
+    assert!(told.contains("the restore is not complete: 2 of 3"), "{told}");
     let status = platform.get(STATUS);
     assert!(
         status.json["alarms"].to_string().contains("before the restore is complete: 2 of 3"),
@@ -217,26 +240,24 @@ fn other_nodes_join_and_backups_begin_when_everything_is_here() {
         status.body
     );
     assert_eq!(target(&platform, "one")["archived_index"], 0, "{}", status.body);
+    count(&backup.at(&world, 0));
     missing.iter().for_each(|image| fs::rename(aside(image), image).unwrap());
     await_complete(&platform, TRIED_AGAIN);
     let index = (0..3).map(|org| count(&backup.at(&world, org))).max().unwrap();
+    await_images(&platform, "one", 1);
     await_archived(&platform, "one", index);
-    let mut child = {
-        let address = || format!("127.0.0.1:{}", free_port());
-        let mut command = Command::new(BINARY);
-        command.args(["serve", "--node-id", "2", "--listen", &address(), "--peer-listen", &address()]);
-        command.args(["--join", &token, "--data-dir"]).arg(folder.path()).spawn().unwrap()
-    };
+    let second = join(&token, folder.path());
     await_condition("the second node to join", Duration::from_secs(60), || {
         let members = platform.get("/api/v2/cluster").json["members"].as_array().cloned().unwrap_or_default();
         members.iter().any(|member| member["node"] == 2 && member["voter"] == true)
     });
-    child.kill().unwrap();
-    child.wait().unwrap();
-    drop(world);
-    // What was written in the middle of the restore and after it is in the new history.
     let files = walk(&folder.path().join("store/tenants"));
     assert_eq!(files.iter().filter(|path| path.extension().is_some_and(|end| end == "db")).count(), 3);
+    drop((second, world));
+    // What was written in the middle of the restore is in the new history, as what came after it.
+    let world = backup.revive();
+    let org = backup.at(&world, 0);
+    assert_eq!(used(&org.admin, &org), 4);
 }
 
 #[test]
