@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    filekeys::FileKeys,
     files::{Store, lock},
     open,
     sum::Sum,
@@ -37,6 +38,8 @@ pub struct Captured {
     pub pages: u32,
     /// Number of the data key that they are under.
     pub key: u32,
+    /// The lines of the keys that the file had then: in a moment it may have that one no more.
+    pub lines: String,
 }
 
 /// Whether pages are wanted, and then each of them, numbered from 1.
@@ -70,7 +73,7 @@ impl Store {
         // Open until the end, and closed before the lock goes: the last to close makes a checkpoint of its own.
         let keeper = open::for_checkpoint(&path, keys.raw()?)?;
         self.checkpoint_by(file, &keeper)?;
-        let captured = look(&path, keys.raw()?, keys.on_disk())?;
+        let captured = look(&path, keys.raw()?, &keys)?;
         if to.begin(&captured)? {
             give_out(&path, &captured, to)?;
         }
@@ -79,12 +82,13 @@ impl Store {
 }
 
 /// What the file says of itself, without its write-ahead log.
-pub(super) fn look(path: &Path, key: &[u8; 32], number: u32) -> Result<Captured, Fault> {
+pub(super) fn look(path: &Path, key: &[u8; 32], keys: &FileKeys) -> Result<Captured, Fault> {
     let connection = open::without_log(path, key)?;
     let state = read_state(&connection)?;
     let ask = |pragma: &str| connection.query_row(pragma, [], |row| row.get(0));
     let (page_bytes, pages) = (ask("PRAGMA page_size")?, ask("PRAGMA page_count")?);
-    Ok(Captured { mark: state.mark, at: state.at, sum: state.sum, page_bytes, pages, key: number })
+    let (key, lines) = (keys.on_disk(), keys.text());
+    Ok(Captured { mark: state.mark, at: state.at, sum: state.sum, page_bytes, pages, key, lines })
 }
 
 /// Gives out every page of a file.

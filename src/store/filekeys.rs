@@ -145,6 +145,11 @@ impl FileKeys {
         self.raw_of(self.newest())
     }
 
+    /// Whether the key of this number is among them.
+    pub(super) fn holds(&self, number: u32) -> bool {
+        self.keys.contains_key(&number)
+    }
+
     /// Number of the key that the pages are under.
     pub(super) fn on_disk(&self) -> u32 {
         self.on_disk

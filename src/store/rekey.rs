@@ -24,7 +24,8 @@ use crate::kernel::{Fault, FileId, OrgId};
 const ATTEMPTS: usize = 3;
 
 impl Store {
-    /// Takes in the key that the entry at `since` brings for an existing file. After a crash it is there already.
+    /// Takes in the key that the entry at `since` brings for an existing file. After a crash it is there already. In a restore
+    /// a later one may be there already, and not this one, under which the entries between the two are sealed.
     pub fn take_next_key(
         &self,
         file: FileId,
@@ -33,7 +34,7 @@ impl Store {
         key: &WrappedKey,
     ) -> Result<(), Fault> {
         let keys = self.keys(file)?;
-        if keys.newest() >= number {
+        if keys.holds(number) {
             return Ok(());
         }
         write_secret(&self.path(file).with_extension("rekey"), b"")?;

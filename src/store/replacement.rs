@@ -153,7 +153,8 @@ impl Store {
     /// Gives out the pages of a replacement, sealed as they are.
     pub fn give_out_replacement(&self, replacement: &Replacement, to: &mut dyn Pages) -> Result<(), Fault> {
         let path = self.replacement_path(replacement.file, replacement.id);
-        let captured = look(&path, self.keys(replacement.file)?.raw_of(replacement.key)?, replacement.key)?;
+        let keys = self.keys(replacement.file)?;
+        let captured = look(&path, keys.raw_of(replacement.key)?, &keys)?;
         if to.begin(&captured)? { give_out(&path, &captured, to) } else { Ok(()) }
     }
 

@@ -117,7 +117,9 @@ impl Failures {
         if at.0 - self.last.0 > FORGOTTEN_MS {
             return 0;
         }
-        (self.last.0 + count.delay_ms(self.count) - at.0).max(0)
+        // Never longer than the delay itself: `at` is the clock of one node, `last` the stamp of whoever led, and may be ahead.
+        let delay_ms = count.delay_ms(self.count);
+        (self.last.0 + delay_ms - at.0).clamp(0, delay_ms)
     }
 }
 
@@ -181,6 +183,10 @@ mod tests {
     fn waiting_ends_and_failures_are_forgotten_after_a_day() {
         assert_eq!(wait_ms(failed(6), Failures::default(), Failures::default(), AT.plus(1_500)), 500);
         assert_eq!(wait_ms(failed(6), Failures::default(), Failures::default(), AT.plus(2_000)), 0);
+        // A clock that is behind, or was set back, makes nobody wait who need not, and nobody longer.
+        let behind =
+            |count| wait_ms(failed(count), Failures::default(), Failures::default(), AT.plus(-3_600_000));
+        assert_eq!((behind(0), behind(4), behind(6)), (0, 0, 2_000));
         assert_eq!(failed(6).and_one(AT.plus(FORGOTTEN_MS)).count, 7);
         assert_eq!(failed(6).and_one(AT.plus(FORGOTTEN_MS + 1)).count, 1);
     }

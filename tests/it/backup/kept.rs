@@ -351,3 +351,51 @@ fn a_moment_before_an_erasure_comes_back_when_every_key_of_then_is_forgotten() {
     world.crash_and_restart();
     assert_eq!(used(&admin, &org), 1, "the new keys stay");
 }
+
+#[test]
+fn a_drill_is_right_about_a_file_that_has_another_key_by_now() {
+    let bucket = tempfile::tempdir().unwrap();
+    let world = World::one_node();
+    let (platform, org) = (world.platform(), world.organization("acme", "enterprise"));
+    begin(&platform, "one", bucket.path()).unwrap();
+    await_images(&platform, "one", 1);
+    let drills = || platform.get(&format!("{STATUS}/drills")).json["drills"].as_array().unwrap().clone();
+    for _ in 0..3 {
+        assert_eq!(platform.post(&org.path("/keys/rotate"), &json!({})).status, 200);
+        let before = drills().len();
+        assert_eq!(platform.post(&format!("{STATUS}/drills"), &json!({})).status, 202);
+        await_condition("a drill", Duration::from_secs(60), || drills().len() > before);
+        let newest = drills().remove(0);
+        assert_eq!(newest["passed"], true, "{newest}");
+    }
+}
+
+#[test]
+fn entries_under_a_key_that_came_and_went_between_images_come_back() {
+    let (bucket, plant) = (tempfile::tempdir().unwrap(), Plant::new());
+    let world = World::one_node_in(plant.environment(), &[]);
+    let (platform, org) = (world.platform(), world.organization("acme", "enterprise"));
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    await_whole(&platform, &org);
+    let stuck = "panic in the images of target one";
+    plant.set(&[stuck]);
+    await_condition("images to fail", SOON, || !super::target(&platform, "one")["failing"].is_null());
+    let mut moments = Vec::new();
+    for number in 2..5 {
+        assert_eq!(platform.post(&org.path("/keys/rotate"), &json!({})).status, 200);
+        let index = count(&org);
+        await_condition("pages under the new key", SOON, || {
+            platform.get("/api/v2/cluster/keys").json["members"][0]["keys"]["rekeying"] == 0
+        });
+        moments.push((index, number));
+    }
+    await_archived(&platform, "one", moments[2].0);
+    plant.set(&[]);
+    await_whole(&platform, &org);
+    let lineage = platform.get(STATUS).json["lineage"].as_str().unwrap().to_owned();
+    drop(world);
+    for (index, counted) in moments {
+        let world = revive(bucket.path(), &key, &["--lineage", &lineage, "--index", &index.to_string()]);
+        assert_eq!(used(&world.anonymous().with_token(org.admin.token()), &org), counted);
+    }
+}

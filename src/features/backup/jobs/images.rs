@@ -73,6 +73,8 @@ struct Images {
     vault: Option<(Version, Vault)>,
     /// What the vault was made from.
     keys: Option<Keys>,
+    /// The keys that files had when images of them were made, as long as the vault may lack them.
+    lines: BTreeMap<FileId, String>,
     /// What the last catalogue said.
     told: Option<Catalogue>,
     /// Until when no further one is put.
@@ -102,8 +104,8 @@ struct EpochText {
 
 impl Images {
     fn new(line: Line) -> Self {
-        let (chains, entries) = (BTreeMap::new(), BTreeMap::new());
-        Self { line, epoch: None, chains, entries, vault: None, keys: None, told: None, rest: None }
+        let (chains, entries, lines) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { line, epoch: None, chains, entries, vault: None, keys: None, lines, told: None, rest: None }
     }
 
     /// For ever: what fails is tried again with what is remembered.
@@ -197,7 +199,8 @@ impl Images {
         while let Some((file, put)) = putting.next().await {
             match put {
                 Ok(None) => {}
-                Ok(Some(Put { image, chain })) => {
+                Ok(Some(Put { image, chain, lines })) => {
+                    self.lines.entry(file).or_default().push_str(&lines);
                     if let Some(chain) = chain {
                         self.chains.insert(file, Arc::new(chain));
                     }
@@ -220,6 +223,7 @@ impl Images {
         let of_images = self.entries.iter().map(|(file, image)| (*file, image.key)).collect();
         let keys = (of_images, keyring.active(), keyring.generations(), from);
         if self.keys.as_ref() == Some(&keys) {
+            self.lines.clear();
             return Ok(());
         }
         let generation = keys.1;
@@ -235,12 +239,14 @@ impl Images {
             },
         };
         let recovery = recovery_key(keyring, &self.line.recovery).map_err(|fault| fault.to_string())?;
-        let (store, lineage) = (Arc::clone(cluster.store()), lineage.id);
+        let (store, lineage, lines) = (Arc::clone(cluster.store()), lineage.id, self.lines.clone());
         let known = there.as_ref().map(|(_, vault)| vault.clone());
-        let made = spawn_blocking(move || vault(&store, lineage, &recovery, known.as_ref(), from)).await;
+        let work = move || vault(&store, lineage, &recovery, known.as_ref(), &lines, from);
+        let made = spawn_blocking(work).await;
         let made = made.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
         let Some(fresh) = made else {
             (self.vault, self.keys) = (there, Some(keys));
+            self.lines.clear();
             self.line.sealed_under(generation);
             return Ok(());
         };
@@ -248,6 +254,7 @@ impl Images {
         let before = there.map(|(version, _)| version);
         let version = objects::rewrite(bucket, &key, text.into(), before.as_ref()).await?;
         (self.vault, self.keys) = (version.map(|version| (version, fresh)), Some(keys));
+        self.lines.clear();
         self.line.sealed_under(generation);
         Ok(())
     }
@@ -290,6 +297,7 @@ impl Images {
 struct Put {
     image: Image,
     chain: Option<Chain>,
+    lines: String,
 }
 
 /// What became of a file: nothing when it is gone or must not be read here.
@@ -308,9 +316,11 @@ async fn put_image(
     let made = spawn_blocking(move || capture(&store, file, before.as_deref(), &place)).await;
     let made = made.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())?;
     let Some((captured, made)) = made else { return Ok(None) };
-    let Captured { mark, at, sum, page_bytes, pages, key } = captured;
+    let Captured { mark, at, sum, page_bytes, pages, key, lines } = captured;
     let image = Image { epoch, mark, at, sum, key, pages, page_bytes };
-    let Some(Made { mut chain, name, bytes }) = made else { return Ok(Some(Put { image, chain: None })) };
+    let Some(Made { mut chain, name, bytes }) = made else {
+        return Ok(Some(Put { image, chain: None, lines }));
+    };
     let (bucket, place) = (&line.bucket, line.names.chain(file, epoch));
     let key = format!("{place}/{}", name.key(objects::layout(bucket)));
     line.count(bytes);
@@ -325,7 +335,7 @@ async fn put_image(
         line.count(bytes);
     }
     let _ = fs::remove_file(&to);
-    Ok(Some(Put { image, chain: Some(chain) }))
+    Ok(Some(Put { image, chain: Some(chain), lines }))
 }
 
 impl Chain {
@@ -423,12 +433,14 @@ fn vault(
     lineage: uuid::Uuid,
     recovery: &RecoveryKey,
     known: Option<&Vault>,
+    lines: &BTreeMap<FileId, String>,
     from: Generation,
 ) -> Result<Option<Vault>, Fault> {
     let mut files = BTreeMap::new();
     for file in store.list() {
-        let before = known.and_then(|vault| vault.files.get(&file)).map_or("", String::as_str);
-        if let Some(lines) = store.key_lines(file, before)? {
+        let known = known.and_then(|vault| vault.files.get(&file)).map_or("", String::as_str);
+        let before = known.to_owned() + lines.get(&file).map_or("", String::as_str);
+        if let Some(lines) = store.key_lines(file, &before)? {
             files.insert(file, lines);
         }
     }
