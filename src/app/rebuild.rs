@@ -214,13 +214,18 @@ impl Rebuild<'_> {
                 replay_spooled(&machine, spool, *file).await?;
             }
         } else {
-            self.replay_archive(&machine, rebuilt).await?;
+            self.replay_archive(store, &machine, rebuilt).await?;
         }
         let checkpoint = spawn_blocking(move || machine.checkpoint()).await;
         checkpoint.map_err(|error| error.to_string())?.map_err(|fault| fault.to_string())
     }
 
-    async fn replay_archive(&self, machine: &Arc<FileMachine>, rebuilt: &mut Rebuilt) -> Result<(), String> {
+    async fn replay_archive(
+        &self,
+        store: &Store,
+        machine: &Arc<FileMachine>,
+        rebuilt: &mut Rebuilt,
+    ) -> Result<(), String> {
         let mut done = self.plan.catalogue.cut;
         let files = self.plan.catalogue.files.len();
         for segment in &self.plan.segments {
@@ -232,7 +237,7 @@ impl Rebuild<'_> {
                 .filter(|entry| entry.index > done && entry.index <= self.plan.index)
             {
                 rebuilt.newest_ms = rebuilt.newest_ms.max(entry.at_ms);
-                if self.applies(&entry, rebuilt)? {
+                if self.applies(store, &entry, rebuilt)? {
                     entries.push(entry);
                 } else if let Log::Aside(aside) = self.log {
                     aside.push(&entry)?;
@@ -246,19 +251,25 @@ impl Rebuild<'_> {
     }
 
     /// Whether an entry is about a file that is wanted and can be opened.
-    fn applies(&self, entry: &Entry, rebuilt: &mut Rebuilt) -> Result<bool, String> {
+    fn applies(&self, store: &Store, entry: &Entry, rebuilt: &mut Rebuilt) -> Result<bool, String> {
         let sealed = SealedEntry::parse(&entry.body).ok_or_else(|| {
             format!("entry {} is of a form that this binary does not know; upgrade it", entry.index)
         })?;
         if !self.wants(sealed.file) || rebuilt.erased.contains(&sealed.file) {
             return Ok(false);
         }
-        // It creates its file, whose key may be gone since.
-        let gone = |key| self.keyring.unwrap_key(sealed.file, key).is_err();
-        if sealed.brings.as_ref().is_some_and(gone) && !self.plan.catalogue.files.contains_key(&sealed.file) {
-            rebuilt.erased.insert(sealed.file);
-            return Ok(false);
+        // It creates its file, under a key as it was wrapped then: what wrapped it may be gone since.
+        let file = sealed.file;
+        let gone = |key| self.keyring.unwrap_key(file, key).is_err();
+        if !sealed.brings.as_ref().is_some_and(gone) || self.plan.catalogue.files.contains_key(&file) {
+            return Ok(true);
         }
+        // The vault has it wrapped anew, unless the file was erased.
+        let Some(keys) = self.keys.get(&file).and_then(|lines| key_text(lines, 1, self.plan.index)) else {
+            rebuilt.erased.insert(file);
+            return Ok(false);
+        };
+        store.lay_keys(file, &keys).map_err(told)?;
         Ok(true)
     }
 

@@ -304,6 +304,15 @@ impl Store {
         Ok(())
     }
 
+    /// Lays the keys down of a file that an entry will create, from elsewhere than that entry.
+    pub fn lay_keys(&self, file: FileId, text: &str) -> Result<(), Fault> {
+        if self.find_keys(file)?.is_none() {
+            FileKeys::read(&self.keyring, file, text)?;
+            write_secret(&self.key_path(file), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// Whether every key of a file is wrapped under the active cluster key.
     pub fn is_rewrapped(&self) -> bool {
         self.rewrapped.load(Ordering::SeqCst) >= self.keyring.active()

@@ -289,12 +289,14 @@ fn a_key_is_retired_only_when_what_it_wraps_in_a_vault_is_under_the_next_one() {
     }
 }
 
-#[test]
-fn an_organization_that_was_made_between_images_comes_back_after_the_key_it_was_made_under_is_retired() {
-    let (bucket, plant) = (tempfile::tempdir().unwrap(), Plant::new());
+/// An organization is made between two images, and the cluster key changes afterwards: by a rotation, or by an erasure that
+/// forgets the former one for good. What comes back to then, and the organization.
+fn made_between_images(bucket: &Path, erases: bool) -> (World, Organization) {
+    let plant = Plant::new();
     let world = World::one_node_in(plant.environment(), &[]);
     let (platform, org) = (world.platform(), world.organization("acme", "enterprise"));
-    let key = begin(&platform, "one", bucket.path()).unwrap();
+    let gone = world.organization("gone", "enterprise");
+    let key = begin(&platform, "one", bucket).unwrap();
     await_whole(&platform, &org);
     plant.set(&["panic in the images of target one"]);
     await_condition("images to fail", SOON, || !super::target(&platform, "one")["failing"].is_null());
@@ -303,15 +305,35 @@ fn an_organization_that_was_made_between_images_comes_back_after_the_key_it_was_
     await_archived(&platform, "one", index);
     plant.set(&[]);
     await_whole(&platform, &org);
-    assert_eq!(platform.post("/api/v2/cluster/keys/rotate", &json!({})).status, 200);
+    let changed = if erases {
+        platform.post(&format!("/api/v2/organizations/{}/erase", gone.id), &json!({ "slug": "gone" }))
+    } else {
+        platform.post("/api/v2/cluster/keys/rotate", &json!({}))
+    };
+    assert!(changed.status < 300, "{}", changed.body);
     await_condition("the rotation to settle", Duration::from_secs(60), || {
-        platform.get("/api/v2/cluster/keys").json["step"] == "settled"
+        let keys = platform.get("/api/v2/cluster/keys").json;
+        keys["step"] == "settled" && keys["generation"] == 2
     });
     await_whole(&platform, &org);
     let lineage = platform.get(STATUS).json["lineage"].as_str().unwrap().to_owned();
     drop(world);
-    let world = revive(bucket.path(), &key, &["--lineage", &lineage, "--index", &index.to_string()]);
+    (revive(bucket, &key, &["--lineage", &lineage, "--index", &index.to_string()]), between)
+}
+
+#[test]
+fn an_organization_that_was_made_between_images_comes_back_after_the_key_it_was_made_under_is_retired() {
+    let bucket = tempfile::tempdir().unwrap();
+    let (world, between) = made_between_images(bucket.path(), false);
     assert_eq!(used(&world.anonymous().with_token(between.admin.token()), &between), 1);
+}
+
+#[test]
+fn and_after_the_erasure_of_another_one_when_that_key_is_nobodys() {
+    let bucket = tempfile::tempdir().unwrap();
+    let (world, between) = made_between_images(bucket.path(), true);
+    let admin = world.anonymous().log_in("admin@between.test", "correct horse battery staple", "between");
+    assert_eq!(used(&admin, &between), 1);
 }
 
 #[test]
