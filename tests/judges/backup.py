@@ -266,8 +266,10 @@ def judge_counts(judge, organization, index, used, users, where):
     mine = [write for write in judge.acknowledged if write.organization is organization and write.index <= index]
     counts = sorted((write.index, write.value) for write in mine if isinstance(write.value, int))
     values = [value for _, value in counts]
+    risen = sorted((write.index, write.value) for write in mine if isinstance(write.value, int) and not write.again)
+    risen = [value for _, value in risen]
     opened = [email for other, email in judge.open if other is organization]
-    if values != sorted(set(values)):
+    if risen != sorted(set(risen)) or len(values) != len(set(values)):
         yield f"{where}: acknowledged counts of {organization.slug} do not rise: {values}"
     surplus = used - len(values)
     if not 0 <= surplus <= opened.count(None):
@@ -487,7 +489,7 @@ def judge_damage(judge):
         flipped[place] ^= 1
         seaweed.put(key, bytes(flipped))
         node = judge.cluster.nodes[0]
-        code, said = judge.ours(seaweed, "restore", "cluster", *node.flags(), "--lineage", lineage)
+        code, said = judge.ours(seaweed, "restore", "cluster", *node.flags(), "--lineage", lineage, "--whole")
         if code == 0 or key not in said:
             yield f"damage at byte {place} of {key} is not named (exit code {code}): {said}"
         node.destroy()

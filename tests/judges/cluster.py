@@ -198,10 +198,10 @@ class Organization:
 
 
 class Write:
-    """One acknowledged write: a count of one, or a user."""
+    """One acknowledged write: a count of one, or a user. The index of one that was answered again is that of the answer."""
 
-    def __init__(self, organization, index, value):
-        self.organization, self.index, self.value, self.at = organization, index, value, time.time()
+    def __init__(self, organization, index, value, again=False):
+        self.organization, self.index, self.value, self.again, self.at = organization, index, value, again, time.time()
 
 
 class Writers:
@@ -239,7 +239,8 @@ class Writers:
                 status = None
             if status == wanted:
                 index = int(headers["X-Log-Index"])
-                self.acknowledged.append(Write(organization, index, email or answer["usage"]))
+                again = headers.get("Idempotency-Replayed") == "true"
+                self.acknowledged.append(Write(organization, index, email or answer["usage"], again))
                 del self.open[person]
                 return
             if status not in (None, 409, 503):
