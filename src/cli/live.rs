@@ -143,7 +143,9 @@ async fn bring_back(admin: &Admin, body: &Value) -> Result<(), Failure> {
 
 /// What the leader said, as the line of a restore shows it.
 fn far(restore: &Value) -> Option<Far> {
-    let said = restore.get("progress").filter(|said| said.pointer("/files/1") != Some(&json!(0)))?;
+    let said = restore.get("progress")?;
+    // Nothing is known of its size before the catalogue is read.
+    said.pointer("/files/1").and_then(Value::as_u64).filter(|files| *files > 0)?;
     let number = |pointer: &str| said.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
     let count = |pointer: &str| usize::try_from(number(pointer)).unwrap_or_default();
     Some(Far {

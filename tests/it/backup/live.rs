@@ -16,7 +16,7 @@ use crate::{
     factors::enrol_app,
     harness::{
         Answer, BINARY, Caller, Demo, Organization, World, await_condition, code, code_of,
-        create_organization,
+        create_organization, pointers,
     },
 };
 
@@ -311,7 +311,13 @@ fn what_cannot_be_restored_changes_nothing_and_says_why() {
     let both = json!({ "organization": acme.id, "index": 3, "timestamp": "2026-01-01T00:00:00Z" });
     assert_eq!(platform.post(&restores, &both).status, 422);
     let nobody = uuid::Uuid::new_v4();
-    assert_eq!(platform.post(&restores, &json!({ "organization": acme.id, "into": nobody })).status, 422);
+    for (asked, pointer) in [
+        (json!({ "organization": acme.id, "into": nobody }), "/into"),
+        (json!({ "organization": nobody }), "/organization"),
+    ] {
+        let refused = platform.post(&restores, &asked);
+        assert_eq!((refused.status, pointers(&refused)), (422, vec![pointer.to_owned()]), "{}", refused.body);
+    }
     assert_eq!(platform.post(&restores, &json!({ "organization": uuid::Uuid::nil() })).status, 422);
     // Before there was a backup, and beyond its end.
     for (moment, why) in [("2020-01-01T00:00:00Z", "before the oldest images"), ("", "before 999999999")] {
@@ -327,6 +333,7 @@ fn what_cannot_be_restored_changes_nothing_and_says_why() {
     assert_eq!(titles(&acme.admin, &acme), ["before"], "and nobody was logged out");
     let told = threatflow(&world, &["in-place", &acme.id, "--index", "999999999"]);
     assert!(!told.status.success() && said(&told).contains("nothing was changed"), "{}", said(&told));
+    assert!(!said(&told).contains("entry 0 of 0"), "{}", said(&told));
     assert!(!leftovers(world.folder.path()), "scratch is empty");
 }
 

@@ -96,8 +96,12 @@ async fn request(cx: Cx) -> Result<Reply, Problem> {
         ));
     }
     if !cx.cluster.store().exists(into) {
-        let detail = "names no organization that there is: make one first, and restore into it";
-        return Err(Problem::field("/into", detail));
+        let (pointer, detail) = if into == organization {
+            ("/organization", "names none that is here; one that was erased is in no backup either")
+        } else {
+            ("/into", "names no organization that is here: make one first, and restore into it")
+        };
+        return Err(Problem::field(pointer, detail));
     }
     let target = match target {
         Some(target) => target,
