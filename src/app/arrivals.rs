@@ -30,8 +30,8 @@ use crate::{
         bucket::Bucket,
         restore::{Remains, Source},
     },
-    kernel::{Fault, FileId, OrgId},
-    store::Store,
+    kernel::{FileId, OrgId},
+    store::{Store, remove_folder},
 };
 
 /// The folder of a store in which organizations are made that have not arrived.
@@ -301,12 +301,7 @@ fn clear(scratch: &Path) -> std::io::Result<()> {
 async fn end(cluster: &Cluster, folder: &Path) -> Result<(), String> {
     let folder = folder.to_owned();
     let ended = move |store: &Store| {
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Fault::new(format!("remove {}", folder.display()), error));
-            }
-            _ => {}
-        }
+        remove_folder(&folder)?;
         store.end_awaiting()
     };
     cluster.on_files(ended).await

@@ -192,6 +192,12 @@ impl Rebuild<'_> {
     /// Fetches what entries may put in the place of a file, to where apply looks for it: what is not there is missed by the
     /// entry that names it, if that is among those that are applied.
     async fn fetch_replacements(&self, store: &Store) -> Result<(), String> {
+        // Without entries nothing is put in any place: then the bucket is not even asked.
+        if let Log::Spooled(spool) = self.log
+            && !self.only.into_iter().flatten().any(|file| spool.holds(*file))
+        {
+            return Ok(());
+        }
         for found in self.source.replacements(self.plan.catalogue.newest).await? {
             if !self.wants(found.file) {
                 continue;

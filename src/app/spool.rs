@@ -95,6 +95,11 @@ impl Spool {
         Ok(Self { file, by_file })
     }
 
+    /// Whether any entry of a file was put aside.
+    pub fn holds(&self, file: FileId) -> bool {
+        self.by_file.get(&file).is_some_and(|frames| !frames.is_empty())
+    }
+
     /// The entries of a file, in order, at most so many from the one numbered `from` on.
     pub fn of(&self, file: FileId, from: usize, most: usize) -> Result<Vec<Entry>, String> {
         let frames = self.by_file.get(&file).into_iter().flatten().skip(from).take(most);

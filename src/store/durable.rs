@@ -33,6 +33,16 @@ pub(super) fn remove_if_present(path: &Path) -> Result<(), Fault> {
     }
 }
 
+/// Removes `folder` and all that is in it, if it is there.
+pub fn remove_folder(folder: &Path) -> Result<(), Fault> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Fault::new(format!("remove {}", folder.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the names in `folder` durable.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), Fault> {
     File::open(folder)

@@ -18,7 +18,7 @@ use super::{
     checkpoint::Checkpointing,
     counters::Counters,
     destroy,
-    durable::{read_if_present, write_secret},
+    durable::{read_if_present, remove_folder, write_secret},
     epochs::{Epoch, Epochs},
     filekeys::{FileKeys, SealedEntry},
     keyring::{Keyring, WrappedKey},
@@ -404,11 +404,9 @@ const TO_SEND: &str = "copies-out";
 const TO_TAKE: &str = "copies-in";
 
 fn clear(folder: &Path) -> Result<(), Fault> {
-    let cleared = match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => fs::create_dir_all(folder.join("tenants")),
-    };
-    cleared.map_err(|error| Fault::new(format!("clear {}", folder.display()), error))
+    remove_folder(folder)?;
+    fs::create_dir_all(folder.join("tenants"))
+        .map_err(|error| Fault::new(format!("make {}", folder.display()), error))
 }
 
 /// `system.db` or `tenants/<id>.db`.

@@ -53,7 +53,7 @@ pub use awaited::{Arrived, Awaited, Wanted, expect};
 pub use capture::{Captured, Pages};
 pub use counters::Counters;
 pub use digest::digest;
-pub use durable::{read_if_present, write_secret};
+pub use durable::{read_if_present, remove_folder, write_secret};
 pub use epochs::Epoch;
 pub use filekeys::{SealedEntry, key_text};
 pub use files::Store;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     capture::{Pages, give_out, look},
-    durable::{remove_if_present, sync_folder},
+    durable::{remove_folder, remove_if_present, sync_folder},
     filekeys::{FileKeys, key_text},
     files::{Store, file_name, lock},
     open,
@@ -210,15 +210,6 @@ impl Store {
     /// Removes every replacement: none is to be used any more.
     pub fn drop_replacements(&self) -> Result<(), Fault> {
         remove_folder(&self.root.join(FOLDER))
-    }
-}
-
-fn remove_folder(folder: &Path) -> Result<(), Fault> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Fault::new(format!("remove {}", folder.display()), error))
-        }
-        _ => Ok(()),
     }
 }
 

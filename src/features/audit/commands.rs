@@ -9,6 +9,7 @@ use uuid::Builder;
 use super::{
     canonical,
     model::{CHAIN_START, LEAF_BYTES_MAX, Leaf, LeafActor, LeafResource, chain_after, commitment, salt_of},
+    queries,
 };
 use crate::{
     cluster::{Apply, Note},
@@ -192,8 +193,7 @@ pub fn erase_personal(
 /// Whether the trail of a file begins as that of another one: with the same events, up to its last.
 pub fn continues(longer: &Connection, shorter: &Connection) -> Result<bool, Fault> {
     let Some((seq, chain)) = last_event(shorter)? else { return Ok(true) };
-    let there = longer.prepare_cached(SELECT_CHAIN)?.query_row([seq], |row| row.get::<_, [u8; 32]>(0));
-    Ok(there.optional()? == Some(chain))
+    Ok(queries::chain_at(longer, seq)? == Some(chain))
 }
 
 /// Gives a file that was made from a backup the trail of the one whose place it takes: that one goes on. `erased` says whether
@@ -260,7 +260,6 @@ const INSERT_EVENT: &str = "INSERT INTO audit_events
     (seq, id, at_ms, actor_id, action, resource_type, resource_id, outcome, leaf, chain)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const INSERT_PERSONAL: &str = "INSERT INTO audit_personal (seq, salt, personal) VALUES (?1, ?2, ?3)";
-const SELECT_CHAIN: &str = "SELECT chain FROM audit_events WHERE seq = ?1";
 const COUNT_PERSONAL: &str = "SELECT count(*) FROM audit_personal WHERE seq <= ?1";
 const PERSONAL_UPTO: &str = "SELECT seq FROM audit_personal WHERE seq <= ?1";
 const DELETE_PERSONAL: &str = "DELETE FROM audit_personal WHERE seq = ?1";

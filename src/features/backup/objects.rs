@@ -1,15 +1,42 @@
 //! What a backup does with objects, in words for people when it fails.
 
-use std::path::Path;
+use std::{fs::File, io::BufWriter, path::Path};
 
 use bytes::Bytes;
 
 use super::{
     bucket::{Bucket, Created, Entry, Failed, Replaced, Version},
-    ltx::{Layout, LtxName},
+    ltx::{Encoder, Header, Layout, LtxName},
     model::Names,
 };
-use crate::kernel::{FileId, Millis};
+use crate::{
+    kernel::{Fault, FileId, Millis},
+    store::Captured,
+};
+
+/// An LTX file that is being made on disk.
+pub(super) type Ltx = Encoder<BufWriter<File>>;
+
+/// Begins an LTX file of what is captured, which holds the transactions from `min` on.
+pub(super) fn begin_ltx(to: &Path, captured: &Captured, min: u64) -> Result<Ltx, Fault> {
+    let out = File::create(to).map_err(|error| Fault::new(format!("make {}", to.display()), error))?;
+    let header = Header {
+        page_size: captured.page_bytes,
+        commit: captured.pages,
+        min_txid: min,
+        max_txid: captured.mark,
+        at_ms: captured.at.0,
+    };
+    Encoder::new(BufWriter::new(out), header).map_err(|error| Fault::new("begin an LTX file", error))
+}
+
+/// Ends it; answers how long it is.
+pub(super) fn finish_ltx(out: Ltx) -> Result<u64, Fault> {
+    let (out, bytes) = out.finish().map_err(|error| Fault::new("write an LTX file", error))?;
+    // Dropped, it would not say that the disk is full.
+    out.into_inner().map_err(|error| Fault::new("write an LTX file", error.into_error()))?;
+    Ok(bytes)
+}
 
 /// litestream's names differ between kinds of targets.
 pub(super) fn layout(bucket: &Bucket) -> Layout {

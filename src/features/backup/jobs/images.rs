@@ -6,8 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
-    fs::{self, File},
-    io::BufWriter,
+    fs,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -27,7 +26,7 @@ use super::{
     super::{
         bucket::{Created, Version},
         formats::{Catalogue, Image, RecoveryKey, Vault},
-        ltx::{Encoder, Header, LtxName},
+        ltx::LtxName,
         objects, recovery_key,
         restore::Source,
     },
@@ -365,9 +364,7 @@ fn capture(
     let Some(captured) = store.capture(file, &mut difference)? else { return Ok(None) };
     let Difference { before, prints, out, .. } = difference;
     let Some(out) = out else { return Ok(Some((captured, None))) };
-    let (out, bytes) = out.finish().map_err(|error| Fault::new("write an LTX file", error))?;
-    // Dropped, it would not say that the disk is full.
-    out.into_inner().map_err(|error| Fault::new("write an LTX file", error.into_error()))?;
+    let bytes = objects::finish_ltx(out)?;
     let whole = before.mark == 0;
     let (level, min) = if whole { (SNAPSHOT_LEVEL, 1) } else { (0, before.mark + 1) };
     let mut chain = Chain {
@@ -387,7 +384,7 @@ struct Difference<'a> {
     before: &'a Chain,
     prints: Vec<u64>,
     to: &'a std::path::Path,
-    out: Option<Encoder<BufWriter<File>>>,
+    out: Option<objects::Ltx>,
 }
 
 impl Pages for Difference<'_> {
@@ -395,17 +392,7 @@ impl Pages for Difference<'_> {
         if captured.mark == self.before.mark {
             return Ok(false);
         }
-        let out = File::create(self.to)
-            .map_err(|error| Fault::new(format!("make {}", self.to.display()), error))?;
-        let header = Header {
-            page_size: captured.page_bytes,
-            commit: captured.pages,
-            min_txid: self.before.mark + 1,
-            max_txid: captured.mark,
-            at_ms: captured.at.0,
-        };
-        let out = Encoder::new(BufWriter::new(out), header);
-        self.out = Some(out.map_err(|error| Fault::new("begin an LTX file", error))?);
+        self.out = Some(objects::begin_ltx(self.to, captured, self.before.mark + 1)?);
         Ok(true)
     }
 

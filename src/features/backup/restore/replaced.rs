@@ -3,7 +3,6 @@
 
 use std::{
     fs::{self, File},
-    io::BufWriter,
     path::Path,
     sync::Arc,
 };
@@ -14,7 +13,7 @@ use uuid::Uuid;
 use super::{
     super::{
         bucket::Bucket,
-        ltx::{self, Decoder, Encoder, Header, Limits},
+        ltx::{self, Decoder, Limits},
         model::Names,
         objects,
     },
@@ -48,29 +47,17 @@ fn pack(store: &Store, replacement: &Replacement, to: &Path) -> Result<(), Fault
     let mut whole = Whole { to, out: None };
     store.give_out_replacement(replacement, &mut whole)?;
     let out = whole.out.ok_or_else(|| Fault::found("a restored file has no pages"))?;
-    let (out, _) = out.finish().map_err(|error| Fault::new("write an LTX file", error))?;
-    // Dropped, it would not say that the disk is full.
-    out.into_inner().map(drop).map_err(|error| Fault::new("write an LTX file", error.into_error()))
+    objects::finish_ltx(out).map(drop)
 }
 
 struct Whole<'a> {
     to: &'a Path,
-    out: Option<Encoder<BufWriter<File>>>,
+    out: Option<objects::Ltx>,
 }
 
 impl Pages for Whole<'_> {
     fn begin(&mut self, captured: &Captured) -> Result<bool, Fault> {
-        let out = File::create(self.to)
-            .map_err(|error| Fault::new(format!("make {}", self.to.display()), error))?;
-        let header = Header {
-            page_size: captured.page_bytes,
-            commit: captured.pages,
-            min_txid: 1,
-            max_txid: captured.mark,
-            at_ms: captured.at.0,
-        };
-        let out = Encoder::new(BufWriter::new(out), header);
-        self.out = Some(out.map_err(|error| Fault::new("begin an LTX file", error))?);
+        self.out = Some(objects::begin_ltx(self.to, captured, 1)?);
         Ok(true)
     }
 
