@@ -1,6 +1,6 @@
 //! What is not as it should be about a node, looked at from outside while it runs or stands.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, ops::RangeInclusive, os::unix::fs::PermissionsExt, path::Path};
 
 use raft::Replica;
 use rustix::fs::statvfs;
@@ -39,6 +39,8 @@ pub fn examine(config: &NodeConfig) -> Vec<Finding> {
         authority(&config.data_dir.join("raft"), &keyring, &mut found);
     }
     room(&config.data_dir, &mut found);
+    let kernel = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    ports(config, &kernel("ip_local_port_range"), &kernel("ip_local_reserved_ports"), &mut found);
     found
 }
 
@@ -130,6 +132,35 @@ fn room(path: &Path, found: &mut Vec<Finding>) {
     note(found, weight, format!("disk: {} of {} MB free{fix}", free / 1_000_000, all / 1_000_000));
 }
 
+/// A port that is free while the node is down is given to a connection, and the node cannot have it back.
+fn ports(config: &NodeConfig, outgoing: &str, reserved: &str, found: &mut Vec<Finding>) {
+    let Some(given) = range(outgoing, char::is_whitespace) else { return };
+    let spared: Vec<_> = reserved.split(',').filter_map(|part| range(part, |sign| sign == '-')).collect();
+    let listeners = [
+        ("listen", Some(config.listen)),
+        ("peer_listen", Some(config.peer_listen)),
+        ("management_listen", config.management_listen),
+    ];
+    for (name, address) in listeners {
+        let Some(port) = address.map(|address| address.port()) else { continue };
+        if given.contains(&port) && !spared.iter().any(|range| range.contains(&port)) {
+            let text = format!(
+                "{name}: while the node is down, port {port} may be given to an outgoing connection, and the node then \
+                 cannot start; choose a port below {}, or put this one into net.ipv4.ip_local_reserved_ports",
+                given.start()
+            );
+            note(found, Weight::Warning, text);
+        }
+    }
+}
+
+/// Two numbers, or one that is both ends.
+fn range(text: &str, between: fn(char) -> bool) -> Option<RangeInclusive<u16>> {
+    let mut ends = text.trim().split(between).map(|end| end.parse().ok());
+    let first = ends.next()??;
+    Some(first..=ends.next().unwrap_or(Some(first))?)
+}
+
 fn note(found: &mut Vec<Finding>, weight: Weight, text: String) {
     found.push(Finding { weight, text });
 }
@@ -167,5 +198,19 @@ mod tests {
         config.seal = Seal::File(outside);
         assert_eq!(worst(&config, "keyring"), Weight::Good);
         assert_eq!(worst(&config, "data folder"), Weight::Good);
+    }
+    #[test]
+    fn ports_that_outgoing_connections_are_given_are_warned_of_unless_they_are_reserved() {
+        let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let config = NodeConfig { listen: at(40_000), peer_listen: at(8090), ..NodeConfig::default() };
+        let found = |reserved| {
+            let mut found = Vec::new();
+            ports(&config, "32768\t60999\n", reserved, &mut found);
+            found.into_iter().map(|finding| finding.text).collect::<Vec<_>>()
+        };
+        assert!(matches!(&found("\n")[..], [text] if text.starts_with("listen: ") && text.contains("40000")));
+        assert_eq!(found("8080,39990-40010\n"), <[String; 0]>::default());
+        assert_eq!(found("40000\n"), <[String; 0]>::default());
+        assert_eq!(found("40001-40010\n").len(), 1);
     }
 }

@@ -27,6 +27,7 @@ mod recovery;
 mod restore;
 mod server;
 mod signals;
+mod unread;
 mod unseal;
 mod vault;
 

@@ -35,7 +35,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use super::{Failure, NodeConfig};
+use super::{Failure, NodeConfig, unread::Unread};
 
 /// After a failure to accept (too many open files): long enough for some to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -206,12 +206,17 @@ impl Door {
     ) -> impl GracefulConnection<Error: Display> + Send + use<> {
         // Answers are small and wanted now.
         let _ = stream.set_nodelay(true);
-        let (router, phase) = (self.router.clone(), self.phase.clone());
+        let (router, phase, patience) = (self.router.clone(), self.phase.clone(), self.patience);
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             heard.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(ConnectInfo(peer));
             let one_by_one = request.version() < Version::HTTP_2;
-            let (answer, phase) = (router.clone().oneshot(request.map(Body::new)), phase.clone());
+            let request = if Unread::matters(request.version(), request.headers()) {
+                request.map(|body| Body::new(Unread::new(body, patience)))
+            } else {
+                request.map(Body::new)
+            };
+            let (answer, phase) = (router.clone().oneshot(request), phase.clone());
             async move {
                 let mut answer = answer.await?;
                 if one_by_one && *phase.borrow() > Phase::Serves {

@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
-use crate::harness::{Caller, World, await_condition, free_port};
+use crate::harness::{Caller, Wire, World, await_condition, free_port};
 
 /// Connections that the listener under test takes at a time, the least there may be.
 const PLACES: usize = 16;
+const ORGANIZATIONS: &str = "/api/v2/organizations";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a client that hangs has to say.
@@ -74,4 +75,26 @@ fn clients_that_hang_on_the_management_listener_keep_nobody_from_it_for_long_and
         hung.is_empty()
     });
     assert_eq!(own.get("/readyz").status, 200);
+}
+
+#[test]
+fn a_client_that_is_answered_before_its_body_was_sent_keeps_its_answer_and_its_connection() {
+    let world = World::one_node();
+    let mut wire = Wire::open(&world.url).unwrap();
+    for request in ["first", "second"] {
+        // Nobody reads the body of a write that nobody may make.
+        wire.send(&wire.head(ORGANIZATIONS, "none", request, 6)).unwrap();
+        let told = wire.answer().unwrap();
+        assert_eq!((told.status, told.closes), (401, false), "{request}");
+        wire.send("{} ").unwrap();
+        wire.send("   ").unwrap();
+    }
+    // What never ends is not read for ever: the client has its answer, and then the connection ends.
+    wire.send(&wire.head(ORGANIZATIONS, "none", "third", usize::MAX >> 1)).unwrap();
+    assert_eq!(wire.answer().unwrap().status, 401);
+    let (part, mut parts) = (" ".repeat(64 << 10), 0);
+    while wire.send(&part).is_ok() {
+        parts += 1;
+        assert!(parts < 4096, "256 MiB of a refused body were taken");
+    }
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -216,8 +216,16 @@ pub struct Cluster {
     runtime: Runtime,
 }
 
+/// A port that is free, and that no outgoing connection is given: a node that is started again must find it free.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let home = 10_000 + u16::try_from(std::process::id() % 1_000).unwrap() * 20;
+    loop {
+        let port = home + NEXT.fetch_add(1, Ordering::Relaxed) % 1_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn runtime() -> Runtime {

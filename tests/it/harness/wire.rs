@@ -33,13 +33,27 @@ impl Wire {
 
     /// Sends a write and reads its answer; an error when the connection ended without one.
     pub fn post(&mut self, path: &str, token: &str, request: &str, body: &str) -> io::Result<Told> {
-        let head = format!(
+        let head = self.head(path, token, request, body.len());
+        self.send(&(head + body))?;
+        self.answer()
+    }
+
+    /// The head of a write whose body has so many bytes.
+    pub fn head(&self, path: &str, token: &str, request: &str, bytes: usize) -> String {
+        format!(
             "POST {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\nx-request-id: {request}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+             content-type: application/json\r\ncontent-length: {bytes}\r\n\r\n",
             self.host,
-            body.len()
-        );
-        self.stream.get_mut().write_all(head.as_bytes())?;
+        )
+    }
+
+    /// Sends a part of a request.
+    pub fn send(&mut self, part: &str) -> io::Result<()> {
+        self.stream.get_mut().write_all(part.as_bytes())
+    }
+
+    /// Reads the next answer; an error when the connection ended without one.
+    pub fn answer(&mut self) -> io::Result<Told> {
         let first = self.line()?;
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("no status: {first:?}")))?;
