@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    rebuild::{FETCHED, Log, Rebuild},
+    rebuild::{Log, Rebuild, undo_laid},
     spool::Spool,
 };
 use crate::{
@@ -59,7 +59,10 @@ async fn run(cluster: Cluster, sent_from: watch::Sender<BTreeSet<OrgId>>) {
     for failures in 0.. {
         match Fetching::begin(&cluster, &sent_from).await {
             Ok(None) => return,
-            Ok(Some(fetching)) => return fetching.run().await,
+            Ok(Some(fetching)) => {
+                cluster.store().stall(None);
+                return fetching.run().await;
+            }
             Err(why) => {
                 tracing::error!(why, "the rest of the restore cannot be fetched");
                 cluster.store().stall(Some(why));
@@ -250,7 +253,7 @@ impl Work {
     /// Makes one file, and has it arrive.
     async fn make(&self, file: FileId) -> Result<(), String> {
         let scratch = self.folder.join(file.to_string());
-        clear(&scratch).map_err(|error| format!("clear {}: {error}", scratch.display()))?;
+        undo_laid(&scratch).map_err(|fault| fault.to_string())?;
         let only = BTreeSet::from([file]);
         let source = self.source();
         let rebuild = Rebuild {
@@ -276,25 +279,6 @@ impl Work {
         };
         self.cluster.on_files(arrive).await
     }
-}
-
-/// Removes what an attempt left in `scratch`, but for an image that was fetched whole.
-fn clear(scratch: &Path) -> std::io::Result<()> {
-    if !scratch.exists() {
-        return fs::create_dir_all(scratch);
-    }
-    for item in fs::read_dir(scratch)? {
-        let item = item?;
-        if item.file_name() == FETCHED {
-            continue;
-        }
-        if item.file_type()?.is_dir() {
-            fs::remove_dir_all(item.path())?;
-        } else {
-            fs::remove_file(item.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Everything is here: nothing is kept of the restore.

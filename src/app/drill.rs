@@ -26,7 +26,7 @@ use crate::{
             formats::{Drill, Proven, Tested},
             jobs::{DRILLS, REPORT},
             open_target,
-            restore::{self, Plan, Source, Until},
+            restore::{self, History, Plan, Source, Until},
         },
     },
     kernel::{Fault, FileId, Millis, OrgId, RequestId, to_hex},
@@ -136,11 +136,19 @@ struct Tried {
 type Trails = BTreeMap<FileId, Result<Trail, i64>>;
 
 async fn try_out(cluster: &Cluster, state: &State, target: &Target, scratch: &Path) -> Result<Tried, String> {
+    let said = archived(cluster, target);
     let bucket = Arc::new(open_target(cluster.store().keyring(), target)?);
     // As an operator would who has nothing but the recovery key.
     let recovery = backup::recovery_key(cluster.store().keyring(), &state.recovery)
         .map_err(|fault| fault.to_string())?;
-    let (opened, plan) = restore::find(&bucket, Some(state.lineage), &recovery, Until::Newest).await?;
+    let (opened, plan) =
+        restore::find(&bucket, History::Only(state.lineage), &recovery, Until::Newest).await?;
+    if plan.index < said {
+        return Err(format!(
+            "the newest moment that can be restored is entry {}, although everything up to {said} was archived",
+            plan.index
+        ));
+    }
     let keyring: Arc<Keyring> = Arc::new(opened.keyring);
     let source = Source::of(&bucket, opened.lineage, &keyring);
     let only = sample(cluster.store(), &plan, state.policy.drill_sample)?;
@@ -237,11 +245,20 @@ fn sample(store: &Store, plan: &Plan, count: u32) -> Result<BTreeSet<FileId>, St
     Ok(drawn)
 }
 
-/// How long ago the newest moment is that can be restored.
+/// What this node's uploader says of how far it is.
+fn reported(cluster: &Cluster, target: &Target, what: &str) -> Option<Value> {
+    cluster.reported(REPORT).get(&target.name)?.get("progress")?.get(what).cloned()
+}
+
+/// The last entry of which the uploader says that it is archived.
+fn archived(cluster: &Cluster, target: &Target) -> u64 {
+    let said = reported(cluster, target, "archived").and_then(|said| said.as_u64());
+    said.unwrap_or(target.progress.archived)
+}
+
+/// How long ago the newest moment is that can be restored: the drill fails when what was archived up to then is not there.
 fn behind(cluster: &Cluster, target: &Target) -> i64 {
-    let live = cluster.reported(REPORT);
-    let said =
-        live.get(&target.name).and_then(|said| said.pointer("/progress/archived_at")).and_then(Value::as_i64);
+    let said = reported(cluster, target, "archived_at").and_then(|said| said.as_i64());
     let at = said.map(Millis).or(target.progress.archived_at);
     at.map_or(i64::MAX, |at| (now().0 - at.0).max(0))
 }

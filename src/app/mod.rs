@@ -25,5 +25,5 @@ pub use care::{ScrubPace, care};
 pub use dispatch::{Dispatched, dispatch};
 pub use jobs::{Jobs, spawn};
 pub use machine::FileMachine;
-pub use rebuild::{FETCHED, Far, Log, Rebuild, Rebuilt};
+pub use rebuild::{Far, Log, Rebuild, Rebuilt, undo_laid};
 pub use spool::{ENTRIES_MAX, Spooling};

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The folder of a store in which images lie that were fetched and not yet laid down.
-pub const FETCHED: &str = "restoring";
+const FETCHED: &str = "restoring";
 /// Files fetched side by side.
 const FETCHED_AT_ONCE: usize = 8;
 /// Entries applied in one batch.
@@ -99,6 +99,22 @@ pub struct Took {
     pub applied: Duration,
     /// Every row was read back.
     pub read_back: Duration,
+}
+
+/// Removes what an attempt that was cut short laid down in a folder; images that it fetched whole lie apart, and stay.
+pub fn undo_laid(root: &Path) -> Result<(), Fault> {
+    let failed = |error| Fault::new(format!("remove what lies in {}", root.display()), error);
+    if !root.exists() {
+        return Ok(());
+    }
+    for item in fs::read_dir(root).map_err(failed)? {
+        let path = item.map_err(failed)?.path();
+        if path.ends_with(FETCHED) {
+            continue;
+        }
+        if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.map_err(failed)?;
+    }
+    Ok(())
 }
 
 impl Rebuild<'_> {
@@ -174,7 +190,10 @@ impl Rebuild<'_> {
         parts: &Path,
         to: PathBuf,
     ) -> Result<(u64, Fetched), String> {
-        let (bytes, whole) = (image.bytes(), to.with_extension(format!("{:016x}", image.mark)));
+        // Named by everything that says which image it is: the next attempt may be of another moment or history.
+        let (of, Image { epoch, mark, key, .. }) = (self.source.lineage(), image);
+        let whole = to.with_extension(format!("{of}.{epoch:08x}.{mark:016x}.{key}"));
+        let bytes = image.bytes();
         let there = fs::metadata(&to).is_ok_and(|about| about.len() == bytes) && whole.exists();
         if there {
             return Ok((bytes, Fetched::default()));

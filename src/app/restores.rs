@@ -30,7 +30,7 @@ use crate::{
             self, EndRestore, Ended, RESTORE_REPORT, ReplaceContent, Restore, State, Target,
             formats::Image,
             open_target,
-            restore::{self, Plan, Source, put_replacement},
+            restore::{self, History, Plan, Source, put_replacement},
         },
         identity,
     },
@@ -171,7 +171,8 @@ impl Restores {
         let keyring = self.cluster.store().keyring();
         let bucket = Arc::new(open_target(keyring, target)?);
         let recovery = backup::recovery_key(keyring, &state.recovery).map_err(|fault| fault.to_string())?;
-        let (opened, plan) = restore::find(&bucket, None, &recovery, restore.until).await?;
+        let (opened, plan) =
+            restore::find(&bucket, History::Of(state.lineage), &recovery, restore.until).await?;
         let (lineage, vault, keyring) = (opened.lineage, opened.vault, Arc::new(opened.keyring));
         let source = Source::of(&bucket, lineage, &keyring);
         self.require_room(&plan, restore.organization)?;

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     features::backup::{
-        bucket::Settings,
-        restore::{self, Source, Until, Verified},
+        bucket::{Credentials, Settings},
+        restore::{self, History, Source, Until, Verified},
     },
     node::Failure,
 };
@@ -46,7 +46,8 @@ enum Subcommands {
     #[command(
         after_help = "Example: threatflow backup to offsite s3://backups/threatflow --endpoint https://s3.example\n\
                             Example: threatflow backup to nas /mnt/backup\n\
-                            A folder must be the same on every node (NFS)."
+                            A folder must be the same on every node (NFS). Again with the same name and place, it changes \
+                            what is given and keeps the rest."
     )]
     To(ToArgs),
     /// Back up to a target no more; what is in it stays
@@ -140,18 +141,14 @@ pub(super) async fn run(args: BackupArgs) -> Result<(), Failure> {
 }
 
 async fn begin(args: ToArgs) -> Result<(), Failure> {
-    let settings = args.server.settings(&args.place);
+    let admin = args.access.admin().await?;
+    let before = present(&admin, &args.name).await?;
+    let settings = args.server.settings(&args.place, before);
     let mut body = json!({ "settings": settings });
-    if let (Settings::S3(_), Some(body)) = (&settings, body.as_object_mut()) {
-        let keys = credentials()?;
-        let mut given =
-            json!({ "access_key": keys.access_key.reveal(), "secret_key": keys.secret_key.reveal() });
-        if let (Some(token), Some(given)) = (&keys.session_token, given.as_object_mut()) {
-            given.insert("session_token".to_owned(), json!(token.reveal()));
-        }
-        body.insert("credentials".to_owned(), given);
+    if let (Settings::S3(s3), Some(body)) = (&settings, body.as_object_mut()) {
+        body.insert("credentials".to_owned(), given(&credentials(&s3.sse)?));
     }
-    let answer = args.access.admin().await?.set_backup(&args.name, &body).await?;
+    let answer = admin.set_backup(&args.name, &body).await?;
     let place = &args.place;
     match answer.get("recovery_key").and_then(Value::as_str) {
         None => say(&format!("backing up to {place} as {}", args.name)),
@@ -163,6 +160,29 @@ async fn begin(args: ToArgs) -> Result<(), Failure> {
             args.name
         )),
     }
+}
+
+/// How the target of this name is set now, if there is one.
+async fn present(admin: &Admin, name: &str) -> Result<Option<Settings>, Failure> {
+    let status = admin.look("backup").await?;
+    let mut targets = status.get("targets").and_then(Value::as_array).into_iter().flatten();
+    let target = targets.find(|target| target.get("name").and_then(Value::as_str) == Some(name));
+    let Some(settings) = target.and_then(|target| target.get("settings")) else { return Ok(None) };
+    serde_json::from_value(settings.clone()).map(Some).map_err(|error| {
+        let what = format!("what {name} is set to cannot be read: {error}");
+        Failure::new(what, "use the threatflow of the version that the node has")
+    })
+}
+
+/// Credentials as they are sent.
+fn given(keys: &Credentials) -> Value {
+    let parts = [
+        ("access_key", Some(&keys.access_key)),
+        ("secret_key", Some(&keys.secret_key)),
+        ("session_token", keys.session_token.as_ref()),
+        ("customer_key", keys.customer_key.as_ref()),
+    ];
+    parts.into_iter().filter_map(|(name, part)| Some((name, part?.reveal().as_str()))).collect()
 }
 
 async fn status(admin: &Admin, json: bool) -> Result<(), Failure> {
@@ -313,7 +333,8 @@ fn findings(lineage: &str, verified: &Verified) -> String {
 
 async fn export(place: &Place, file: PathBuf) -> Result<(), Failure> {
     let bucket = place.bucket()?;
-    let found = restore::find(&bucket, place.lineage, &place.recovery()?, Until::Newest).await;
+    let found =
+        restore::find(&bucket, History::named(place.lineage), &place.recovery()?, Until::Newest).await;
     let (opened, plan) = found.map_err(unreadable)?;
     let out = File::create_new(&file).map_err(|error| {
         Failure::new(format!("{} cannot be made: {error}", file.display()), "name a file that is not there")

@@ -183,7 +183,8 @@ async fn cluster(args: ClusterArgs) -> Result<(), Failure> {
 
 async fn organization(args: OrganizationArgs) -> Result<(), Failure> {
     let file: OrgId = args.organization.parse().map_err(|_| {
-        let fix = "give its id: `threatflow backup status` lists none, the console and the API do";
+        let fix = "give its id: `GET /api/v2/organizations` of a running node lists them; when none runs, they are the folders \
+                   below LINEAGE/files/ in the backup";
         Failure::usage(format!("{:?} is no organization's id", args.organization), fix)
     })?;
     if args.to.exists() {

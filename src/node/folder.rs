@@ -159,18 +159,9 @@ impl DataFolder {
 
     /// Removes what an unfinished restore left, but for what it fetched.
     pub(super) fn undo_restore(&self) -> Result<(), Fault> {
-        let (store, aside) = (self.store(), self.root.join("restoring"));
-        let fetched = store.join(crate::app::FETCHED);
-        if fetched.exists() {
-            removed(&aside, fs::remove_dir_all(&aside))?;
-            removed(&fetched, fs::rename(&fetched, &aside))?;
-        }
-        self.undo()?;
-        if aside.exists() {
-            removed(&store, fs::create_dir_all(&store))?;
-            removed(&aside, fs::rename(&aside, &fetched))?;
-        }
-        Ok(())
+        removed(&self.raft(), fs::remove_dir_all(self.raft()))?;
+        crate::app::undo_laid(&self.store())?;
+        removed(&self.key(), fs::remove_file(self.key()))
     }
 
     /// Where a note about a restore lies.

@@ -8,7 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,13 +23,13 @@ use super::{
     founding::replica_config,
 };
 use crate::{
-    app::{ARRIVING, ASIDE, ENTRIES_MAX, Far, Log, Rebuild, Rebuilt, Spooling},
+    app::{ARRIVING, ASIDE, ENTRIES_MAX, Far, Log, Rebuild, Rebuilt, Spooling, undo_laid},
     cluster::{Cluster, Ticket, Unanswered},
     features::backup::{
         BeginLineage,
         bucket::{Bucket, Credentials, Settings},
         formats::{Image, RecoveryKey},
-        restore::{self, Opened, Plan, Remains, Source, Until},
+        restore::{self, History, Opened, Plan, Remains, Source, Until},
     },
     kernel::{Fault, FileId, Millis, OrgId, RequestId},
     store::{Keyring, Store, expect, key_text, read_if_present, write_secret},
@@ -87,7 +87,8 @@ impl Restore<'_> {
         let began = Instant::now();
         let folder = DataFolder::claim(&config.data_dir)?;
         prepare(&folder)?;
-        let found = restore::find(&self.bucket, self.lineage, &self.recovery, self.until).await;
+        let found =
+            restore::find(&self.bucket, History::named(self.lineage), &self.recovery, self.until).await;
         let (opened, plan) = found.map_err(unreadable)?;
         let Opened { lineage: from, keyring, vault, .. } = opened;
         let keyring = Arc::new(folder.keep(keyring, &config.seal)?);
@@ -159,12 +160,17 @@ impl Restore<'_> {
     /// Writes one file of the store as a plain SQLite file to `to`, beside which it needs as much room again for what is fetched.
     pub async fn file(self, file: OrgId, to: &Path) -> Result<Restored, Failure> {
         let began = Instant::now();
-        let found = restore::find(&self.bucket, self.lineage, &self.recovery, self.until).await;
+        let found =
+            restore::find(&self.bucket, History::named(self.lineage), &self.recovery, self.until).await;
         let (opened, plan) = found.map_err(unreadable)?;
         let Opened { lineage: from, keyring, vault, .. } = opened;
         let keyring = Arc::new(keyring);
         let source = Source::of(&self.bucket, from, &keyring);
-        let scratch = to.with_extension("restoring");
+        // Ours alone by its name: what an attempt that was cut short laid down there goes.
+        let mut scratch = to.as_os_str().to_owned();
+        scratch.push(".threatflow-restore");
+        let scratch = PathBuf::from(scratch);
+        undo_laid(&scratch)?;
         let only = BTreeSet::from([file]);
         let work = Rebuild {
             source: &source,

@@ -269,6 +269,16 @@ pub(super) fn parse_line(line: &str) -> Option<(u32, u64, &str)> {
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?))
 }
 
+/// Lines of the keys of a file that open under `from`, wrapped under the active key of `to`. One that does not open is left
+/// out.
+pub fn moved_lines(file: FileId, lines: &str, from: &Keyring, to: &Keyring) -> Result<String, Fault> {
+    let open = |(number, since, wrapped): (u32, u64, &str)| {
+        let raw = from.unwrap_key(file, &WrappedKey(wrapped.to_owned())).ok()?;
+        Some(to.wrap(file, &raw).map(|wrapped| format!("key {number} {since} {}\n", wrapped.0)))
+    };
+    lines.lines().filter_map(parse_line).filter_map(open).collect()
+}
+
 /// An entry as it stands in the log: whose it is can be read, what it says cannot.
 pub struct SealedEntry<'a> {
     /// The file it changes.

@@ -55,7 +55,7 @@ pub use counters::Counters;
 pub use digest::digest;
 pub use durable::{read_if_present, remove_folder, write_secret};
 pub use epochs::Epoch;
-pub use filekeys::{SealedEntry, key_text};
+pub use filekeys::{SealedEntry, key_text, moved_lines};
 pub use files::Store;
 pub use keyring::{Generation, Keep, Keyring, WrappedKey, generation_of};
 pub use level::level_of;

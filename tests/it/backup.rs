@@ -3,6 +3,7 @@
 mod alarms;
 mod early;
 mod faults;
+mod histories;
 mod kept;
 mod live;
 mod steps;

@@ -13,6 +13,8 @@ use super::{
 };
 
 const FORMAT: u32 = 1;
+/// Restores one after another that are followed back.
+const GENERATIONS_MAX: usize = 100;
 
 /// What `lineage.json` and `HEAD` say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +68,20 @@ pub(super) async fn newest(bucket: &Bucket) -> Result<Option<Lineage>, String> {
 /// A history in a bucket.
 pub(super) async fn find(bucket: &Bucket, id: Uuid) -> Result<Option<Lineage>, String> {
     read(bucket, &Names(id).lineage()).await
+}
+
+/// The history that leads, when it was restored from `of`: a rehearsal, or one that took the place of `of`.
+pub(super) async fn led_by_heir(bucket: &Bucket, of: Uuid) -> Result<Option<Lineage>, String> {
+    let Some(head) = newest(bucket).await?.filter(|head| head.id != of) else { return Ok(None) };
+    let mut before = head.restored;
+    for _ in 0..GENERATIONS_MAX {
+        match before {
+            Some((id, _)) if id == of => return Ok(Some(head)),
+            Some((id, _)) => before = find(bucket, id).await?.and_then(|lineage| lineage.restored),
+            None => break,
+        }
+    }
+    Ok(None)
 }
 
 /// The histories in a bucket that come from the same one as `of`, itself among them. Found by leaping from the first object

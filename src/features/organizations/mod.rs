@@ -22,4 +22,4 @@ mod view;
 pub use commands::{
     Adopt, ChangePlan, Destroy, Erase, Orphan, Project, Provision, Register, RequestChild, Update,
 };
-pub use queries::last_erased;
+pub use queries::{erased, last_erased};

@@ -1,5 +1,7 @@
 //! The registry and the profile: every statement of the slice.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde_json::{Value, json};
 
@@ -219,6 +221,14 @@ pub fn last_erased(tx: &Connection) -> Result<Option<Millis>, Fault> {
     Ok(at.map(Millis))
 }
 
+/// The organizations that were erased.
+pub fn erased(tx: &Connection) -> Result<BTreeSet<OrgId>, Fault> {
+    let mut statement = tx.prepare_cached(ERASED)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    rows.map(|id| parse_id(Some(id?))?.ok_or_else(|| Fault::found("an erased organization has no id")))
+        .collect()
+}
+
 /// The slug under which `id` is registered.
 pub(super) fn slug(tx: &Connection, id: OrgId) -> Result<Option<String>, Fault> {
     Ok(tx.prepare_cached(SLUG_OF)?.query_row([id.to_string()], |row| row.get(0)).optional()?)
@@ -275,6 +285,7 @@ const DELETE_CHILD: &str = "DELETE FROM organizations_children WHERE id = ?1";
 const HAS_CHILDREN: &str = "SELECT EXISTS (SELECT 1 FROM organizations_registry WHERE parent = ?1)";
 const DELETE_REGISTERED: &str = "DELETE FROM organizations_registry WHERE id = ?1";
 const INSERT_ERASED: &str = "INSERT INTO organizations_erased (id, at_ms) VALUES (?1, ?2)";
+const ERASED: &str = "SELECT id FROM organizations_erased";
 const LAST_ERASED: &str = "SELECT max(at_ms) FROM organizations_erased";
 const SLUG_OF: &str = "SELECT slug FROM organizations_registry WHERE id = ?1";
 const CHILDREN: &str = "SELECT id FROM organizations_children ORDER BY id";

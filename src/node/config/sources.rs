@@ -19,6 +19,8 @@ const CLIENT_VARIABLES: &[&str] = &[
     "THREATFLOW_PASSWORD",
     "THREATFLOW_PASSWORD_FILE",
     "THREATFLOW_TOKEN",
+    "THREATFLOW_RECOVERY_KEY_FILE",
+    "THREATFLOW_SSE_CUSTOMER_KEY",
 ];
 const PREFIX: &str = "THREATFLOW_";
 /// Keys whose values are secrets: a message names the key and keeps the value.

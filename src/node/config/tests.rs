@@ -74,8 +74,13 @@ fn a_join_token_is_never_quoted() {
 
 #[test]
 fn client_variables_and_empty_ones_are_no_business_of_a_node() {
-    let environment =
-        [("THREATFLOW_SERVER", "http://127.0.0.1:1"), ("THREATFLOW_PASSWORD", "x"), ("THREATFLOW_JOIN", "")];
+    let environment = [
+        ("THREATFLOW_SERVER", "http://127.0.0.1:1"),
+        ("THREATFLOW_PASSWORD", "x"),
+        ("THREATFLOW_RECOVERY_KEY_FILE", "key"),
+        ("THREATFLOW_SSE_CUSTOMER_KEY", "x"),
+        ("THREATFLOW_JOIN", ""),
+    ];
     assert!(load(None, &environment, &[]).is_ok());
 }
 

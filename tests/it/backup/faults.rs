@@ -197,8 +197,10 @@ fn a_missing_or_damaged_object_is_named_and_its_neighbours_come_back() {
     let segments = of("/log/", ".seg");
     assert!(segments.len() > 1, "{segments:?}");
     fs::remove_file(&segments[segments.len() / 2]).unwrap();
-    let told = said(&verify(bucket.path(), &key));
+    let verified = verify(bucket.path(), &key);
+    let told = said(&verified);
     assert_eq!(told.matches("every moment from entry").count(), 2, "{told}");
+    assert!(!verified.status.success() && told.contains("are missing: moments between"), "{told}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn await_told(world: &World, what: &str, more: usize) {
 }
 
 /// Everything that was acknowledged is in the target; the last entry of it.
-fn await_whole(platform: &Caller, org: &Organization) -> u64 {
+pub fn await_whole(platform: &Caller, org: &Organization) -> u64 {
     // What was before the archive began is in images alone.
     await_images(platform, "one", 1);
     let index = count(org);

@@ -23,7 +23,7 @@ use crate::{
 const PASSWORD: &str = "correct horse battery staple";
 
 /// Opens an investigation; answers the index of the entry.
-fn investigate(org: &Organization, title: &str) -> u64 {
+pub fn investigate(org: &Organization, title: &str) -> u64 {
     index(&org.admin.post(&org.path("/investigations"), &json!({ "title": title })))
 }
 
@@ -32,7 +32,7 @@ fn index(answer: &Answer) -> u64 {
     answer.header("x-log-index").unwrap().parse().unwrap()
 }
 
-fn titles(caller: &Caller, org: &Organization) -> Vec<String> {
+pub fn titles(caller: &Caller, org: &Organization) -> Vec<String> {
     let listed = caller.get(&org.path("/investigations"));
     assert_eq!(listed.status, 200, "{}", listed.body);
     let items = listed.json["data"].as_array().unwrap_or_else(|| panic!("{}", listed.body));

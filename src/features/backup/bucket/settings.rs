@@ -189,14 +189,8 @@ impl Settings {
         hurried
     }
 
-    /// The same with a limit of bytes a second.
-    #[must_use]
-    pub fn limited(mut self, bytes_per_second: Option<u64>) -> Self {
-        self.pace_mut().bytes_per_second = bytes_per_second;
-        self
-    }
-
-    fn pace_mut(&mut self) -> &mut Pace {
+    /// Its limits, to be changed.
+    pub fn pace_mut(&mut self) -> &mut Pace {
         match self {
             Self::S3(s3) => &mut s3.pace,
             Self::Folder(folder) => &mut folder.pace,

@@ -47,11 +47,12 @@ impl Command for SetTarget {
     type Reply = TargetSet;
 
     fn apply(self, cx: &mut Apply<'_>) -> Result<TargetSet, Stop> {
-        let names = queries::target_names(cx.tx)?;
+        let targets = queries::targets(cx.tx)?;
         let begun = queries::state(cx.tx)?.is_some();
-        let created = !names.contains(&self.name);
+        let before = targets.iter().find(|target| target.name == self.name);
+        let created = before.is_none();
 
-        if created && names.len() >= TARGETS_MAX {
+        if created && targets.len() >= TARGETS_MAX {
             return Err(Refusal::WrongState { state: "too_many_targets".to_owned() }.into());
         }
 
@@ -63,6 +64,10 @@ impl Command for SetTarget {
         let credentials = self.credentials.as_deref().map(bytes).transpose()?;
         let settings = json(&self.settings)?;
         cx.tx.prepare_cached(UPSERT)?.execute((&self.name, settings, credentials, cx.at.0))?;
+        // What is in another place is not known. In the same one it goes on where it was: the log is held for it.
+        if before.is_some_and(|before| place(&before.settings) != place(&self.settings)) {
+            cx.tx.prepare_cached(BEGIN_ANEW)?.execute([&self.name])?;
+        }
 
         cx.note("backup_target", &self.name, json!({ "settings": self.settings, "created": created }));
         Ok(TargetSet { created, recovery_taken: !begun })
@@ -137,6 +142,11 @@ impl Command for RequestDrill {
     }
 }
 
+/// Where a target is, whatever else is set.
+fn place(settings: &Value) -> [Option<&Value>; 5] {
+    ["kind", "endpoint", "bucket", "prefix", "path"].map(|name| settings.get(name))
+}
+
 fn json(value: &impl Serialize) -> Result<String, Fault> {
     serde_json::to_string(value).map_err(|error| Fault::new("write settings of a backup", error))
 }
@@ -148,8 +158,9 @@ pub(super) fn bytes(hex: &str) -> Result<Vec<u8>, Fault> {
 const INSERT_STATE: &str = "INSERT INTO backup_state (one, lineage, recovery, policy) VALUES (1, ?1, ?2, ?3)";
 const UPSERT: &str = "INSERT INTO backup_targets (name, settings, credentials, created_ms) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (name) DO UPDATE
-    SET settings = excluded.settings, credentials = coalesce(excluded.credentials, credentials), failing = NULL,
-        archived = 0, archived_ms = NULL, cut = 0, cut_ms = NULL";
+    SET settings = excluded.settings, credentials = coalesce(excluded.credentials, credentials), failing = NULL";
+const BEGIN_ANEW: &str =
+    "UPDATE backup_targets SET archived = 0, archived_ms = NULL, cut = 0, cut_ms = NULL WHERE name = ?1";
 const WANT_DRILL: &str = "UPDATE backup_state SET drill_wanted_ms = ?1 WHERE one = 1";
 const DELETE: &str = "DELETE FROM backup_targets WHERE name = ?1";
 const SET_POLICY: &str = "UPDATE backup_state SET policy = ?1 WHERE one = 1";

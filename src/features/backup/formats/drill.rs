@@ -68,6 +68,13 @@ pub struct Proven {
 impl Drill {
     /// Whether everything was as it should be.
     pub fn passed(&self) -> bool {
-        self.failed.is_none() && self.files.values().all(|file| file.wrong.is_none())
+        self.wrong().is_none()
+    }
+
+    /// What was found first that is not as it should be.
+    pub fn wrong(&self) -> Option<String> {
+        let wrong =
+            |(file, tested): (&FileId, &Tested)| Some(format!("file {file}: {}", tested.wrong.as_ref()?));
+        self.failed.clone().or_else(|| self.files.iter().find_map(wrong))
     }
 }

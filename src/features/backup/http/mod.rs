@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     RECOVERY_CONTEXT,
-    bucket::{Bucket, Credentials, Settings},
+    bucket::{Bucket, Credentials, Pace, Settings},
     commands::{RemoveTarget, RequestDrill, SetBackupPolicy, SetTarget},
     credentials_context,
     formats::RecoveryKey,
@@ -85,17 +85,16 @@ type Answer = raft::Later<'static, Result<Reply, Problem>>;
 const NAME_CHARACTERS_MAX: usize = 32;
 
 fn read_settings(fields: &mut Fields) -> Option<Settings> {
-    fields.required("settings", object("where it is: `kind` is s3 or folder, and what that one needs"))
+    fields.required("settings", object(describe_settings))
 }
 
 /// Kept as text: it is sealed as it stands.
 fn read_credentials(fields: &mut Fields) -> Option<Value> {
-    fields
-        .optional("credentials", object("access_key, secret_key, and if need be session_token, customer_key"))
+    fields.optional("credentials", object(describe_credentials))
 }
 
 fn object<T: DeserializeOwned>(
-    what: &'static str,
+    describe: fn() -> Value,
 ) -> value::Rule<impl value::Reads<T>, impl value::Describes> {
     let read = |value: &Value| {
         if !value.is_object() {
@@ -104,7 +103,138 @@ fn object<T: DeserializeOwned>(
         // What serde says of a wrong value names fields and types, never values that are text.
         T::deserialize(value).map_err(|error| error.to_string())
     };
-    value::rule(move || json!({ "type": "object", "description": what }), read)
+    value::rule(describe, read)
+}
+
+/// As `bucket::Settings` reads and judges them.
+fn describe_settings() -> Value {
+    json!({
+        "type": "object",
+        "description": "where it is, how the server encrypts, how fast and patient to be; what is left out is the default, \
+                        not what was set before",
+        "oneOf": [describe_bucket(), describe_folder()],
+    })
+}
+
+fn describe_bucket() -> Value {
+    json!({
+        "type": "object",
+        "description": "a bucket of a server that speaks S3; its keys are `credentials`",
+        "properties": {
+            "kind": { "const": "s3" },
+            "endpoint": { "type": "string", "description": "https://host or https://host:port; absent for AWS itself" },
+            "bucket": { "type": "string", "pattern": "^[a-z0-9.-]{3,63}$" },
+            "prefix": {
+                "type": "string", "maxLength": 700, "default": "",
+                "description": "what every key begins with: parts with / between them, none before or behind",
+            },
+            "region": { "type": "string", "pattern": "^[A-Za-z0-9_-]+$", "default": "us-east-1" },
+            "path_style": {
+                "type": "boolean", "default": false,
+                "description": "https://host/bucket/key rather than https://bucket.host/key",
+            },
+            "sse": describe_sse(),
+            "ca_file": {
+                "type": "string",
+                "description": "absolute path, on every node, of PEM certificates to trust in place of the system's",
+            },
+            "allow_http": {
+                "type": "boolean", "default": false, "description": "whether the endpoint may be http://",
+            },
+            "pace": describe_pace(),
+        },
+        "required": ["kind", "bucket"],
+        "additionalProperties": false,
+    })
+}
+
+fn describe_folder() -> Value {
+    json!({
+        "type": "object",
+        "description": "a folder that is the same on every node; it needs no credentials",
+        "properties": {
+            "kind": { "const": "folder" },
+            "path": { "type": "string", "pattern": "^/", "description": "absolute; it is there already" },
+            "pace": describe_pace(),
+        },
+        "required": ["kind", "path"],
+        "additionalProperties": false,
+    })
+}
+
+fn describe_sse() -> Value {
+    let plain = |kind: &str, what: &str| {
+        json!({
+            "type": "object", "description": what,
+            "properties": { "kind": { "const": kind } },
+            "required": ["kind"], "additionalProperties": false,
+        })
+    };
+    json!({
+        "type": "object",
+        "description": "encryption by the server, beside ours",
+        "default": { "kind": "none" },
+        "oneOf": [
+            plain("none", "none is asked for; the bucket may have a default"),
+            plain("s3", "by keys of the server (AES256)"),
+            {
+                "type": "object", "description": "by a key of its key management",
+                "properties": {
+                    "kind": { "const": "kms" },
+                    "key": { "type": "string", "minLength": 1, "description": "the id or the ARN of the key" },
+                },
+                "required": ["kind", "key"], "additionalProperties": false,
+            },
+            plain("customer_key", "by `customer_key` of the credentials, which is sent with each request"),
+        ],
+    })
+}
+
+fn describe_pace() -> Value {
+    let Pace { connect_seconds, request_seconds, give_up_seconds, .. } = Pace::default();
+    json!({
+        "type": "object",
+        "description": "limits of speed and patience",
+        "properties": {
+            "bytes_per_second": {
+                "type": "integer", "minimum": 262_144,
+                "description": "bytes moved a second, both ways together; absent for no limit",
+            },
+            "connect_seconds": describe_seconds(connect_seconds, "for a connection to come about"),
+            "request_seconds": describe_seconds(
+                request_seconds,
+                "for an answer, or for further bytes of one; one more for each 128 KiB that a request carries",
+            ),
+            "give_up_seconds": describe_seconds(give_up_seconds, "for one step with all its retries"),
+        },
+        "additionalProperties": false,
+    })
+}
+
+fn describe_seconds(default: u64, what: &str) -> Value {
+    json!({
+        "type": "integer", "minimum": 1, "maximum": 3600, "default": default,
+        "description": format!("seconds {what}"),
+    })
+}
+
+/// As `bucket::Credentials` reads them.
+fn describe_credentials() -> Value {
+    json!({
+        "type": "object",
+        "description": "the keys of a bucket; when they are absent, those that the target has stay",
+        "properties": {
+            "access_key": { "type": "string", "minLength": 1 },
+            "secret_key": { "type": "string", "minLength": 1 },
+            "session_token": { "type": "string", "minLength": 1, "description": "of temporary credentials" },
+            "customer_key": {
+                "type": "string", "contentEncoding": "base64", "minLength": 44, "maxLength": 44,
+                "description": "32 bytes in base64, for `sse` customer_key and nothing else",
+            },
+        },
+        "required": ["access_key", "secret_key"],
+        "additionalProperties": false,
+    })
 }
 
 async fn set(cx: Cx) -> Result<Reply, Problem> {

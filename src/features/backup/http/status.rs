@@ -67,6 +67,11 @@ fn view(
     if targets.is_empty() {
         alarms.push("nothing is backed up: there is no target".to_owned());
     }
+    if let Some((at, drill)) = drills.first()
+        && let Some(wrong) = drill.wrong()
+    {
+        alarms.push(format!("the last drill, of target {}, FAILED at {at}: {wrong}", drill.target));
+    }
     let late = i64::from(state.policy.drill_hours) * HOUR_MS * 2;
     if late > 0 && !targets.is_empty() && passed.is_none_or(|at| now.0 - at.0 > late) {
         let since = passed.map_or("never".to_owned(), |at| format!("not since {at}"));
@@ -111,6 +116,13 @@ fn show_target(
         alarms.push(format!(
             "target {name} lacks {lost} entries, the last of them {upto}, which were given up: moments between cannot be \
              restored from it"
+        ));
+    }
+    let emptied = field("/emptied_at").and_then(Value::as_i64).map(Millis);
+    if let Some(at) = emptied.filter(|at| now.0 - at.0 < DAY_MS) {
+        alarms.push(format!(
+            "target {name} was emptied by somebody else, and is filled anew since {at}: earlier moments cannot be restored \
+             from it"
         ));
     }
     if field("/spool_full") == Some(&Value::Bool(true)) {

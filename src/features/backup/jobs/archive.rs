@@ -22,8 +22,10 @@ const BARRIER: Duration = Duration::from_secs(5);
 
 /// Archives until something fails.
 pub(super) async fn run(line: Line) -> Result<Infallible, String> {
+    line.prove(false);
     line.lineage.begin(&line.bucket).await?;
     let mut next = resume(&line).await?;
+    line.prove(true);
     line.works(Part::Archive, |progress| progress.archived = next - 1);
     let mut ticks = interval(PUT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -113,8 +115,13 @@ async fn compare(line: &Line, first: u64, last: u64) -> Result<(), String> {
     let theirs = decode_segment(keyring, line.lineage.id, (first, last), &bytes)
         .map_err(|why| format!("{key}: {why}"))?;
     let read = timeout(BARRIER, line.cluster.replica().committed(first, SEGMENT_BYTES_MAX * 2)).await;
-    // Cut from the log meanwhile: there is nothing to compare with.
-    let Ok(Ok(Some(ours))) = read else { return Ok(()) };
+    let ours = match read.map_err(|_| format!("entry {first} could not be read from the log in time"))? {
+        Ok(Some(ours)) => ours,
+        Ok(None) => return Err(format!("entry {first} is not in the log yet")),
+        // Cut from the log: there is nothing to compare with.
+        Err(Unread::Cut(_)) => return Ok(()),
+        Err(Unread::Broken(fault)) => return Err(fault.to_string()),
+    };
     let here = ours.entries.iter().take_while(|entry| entry.index <= last);
     let same = here
         .zip(&theirs.entries)

@@ -26,6 +26,7 @@ use super::{
     super::{
         bucket::{Created, Version},
         formats::{Catalogue, Image, RecoveryKey, Vault},
+        lineage,
         ltx::LtxName,
         objects, recovery_key,
         restore::Source,
@@ -34,7 +35,7 @@ use super::{
     uploader::{Line, Part, pause},
 };
 use crate::{
-    cluster::View,
+    cluster::{Cluster, View},
     features::{keys, organizations},
     kernel::{Fault, FileId, Millis, OrgId},
     store::{Captured, Generation, Pages, Store},
@@ -129,6 +130,7 @@ impl Images {
         if self.line.was_emptied() {
             *self = Self::new(self.line.clone());
         }
+        self.line.require_own().await?;
         let epoch = self.begin().await?;
         // The archive is followed from the cut: it must have begun before, else what comes between is in neither.
         self.line.await_archived(1).await;
@@ -144,9 +146,10 @@ impl Images {
         self.put_images(epoch, &marks).await?;
         for (file, mark) in marks {
             match self.entries.get(&file) {
-                // A reader kept the file's log from being copied into it, or it was set aside: what it lacks is to be
-                // taken from the archive.
-                Some(image) => cut = cut.min(if image.mark < mark { image.mark } else { cut }),
+                // A reader kept the file's log from being copied into it, or it is set aside, and its mark stands still
+                // while entries pass: what it lacks is to be taken from the archive.
+                Some(image) if image.mark < mark || store.is_quarantined(file) => cut = cut.min(image.mark),
+                Some(_) => {}
                 None if !store.exists(file) => {}
                 None => return Err(format!("file {file} is in quarantine on the leader, and was never put")),
             }
@@ -165,7 +168,7 @@ impl Images {
         let taken = objects::list(bucket, &names.epochs(), None).await?;
         let last = taken.iter().filter_map(|object| names.parse_epoch(&object.key)).max().unwrap_or(0);
         let source = Source::of(bucket, self.line.lineage.id, self.line.cluster.store().keyring());
-        if let Some(catalogue) = source.newest_catalogue().await? {
+        if let Some(catalogue) = source.newest_readable().await? {
             self.entries = catalogue.files;
         }
         let node = self.line.cluster.replica().status().node;
@@ -215,17 +218,12 @@ impl Images {
     async fn put_vault(&mut self) -> Result<(), String> {
         let Line { bucket, names, lineage, cluster, .. } = &self.line;
         let keyring = cluster.store().keyring();
-        let look = |tx: &rusqlite::Connection| keys::clean_from(tx, organizations::last_erased(tx)?);
-        let clean = cluster.read(&View::Local, OrgId::SYSTEM, look).await;
-        let clean = clean.map_err(|reason| format!("what was erased last is not known: {reason:?}"))?;
-        let from = clean.flatten().unwrap_or(Generation::MAX);
-        let of_images = self.entries.iter().map(|(file, image)| (*file, image.key)).collect();
-        let keys = (of_images, keyring.active(), keyring.generations(), from);
-        if self.keys.as_ref() == Some(&keys) {
+        let of_images: Vec<_> = self.entries.iter().map(|(file, image)| (*file, image.key)).collect();
+        let keys = |from| (of_images.clone(), keyring.active(), keyring.generations(), from);
+        if self.keys == Some(keys(clean_from(cluster, &View::Local).await?)) {
             self.lines.clear();
             return Ok(());
         }
-        let generation = keys.1;
         let key = names.vault();
         let there = match self.vault.take() {
             Some(known) => Some(known),
@@ -237,6 +235,10 @@ impl Images {
                 }
             },
         };
+        // After the vault was read: who does not lead any more has an older store than the one who wrote it.
+        let from = clean_from(cluster, &View::Strong).await?;
+        let keys = keys(from);
+        let generation = keys.1;
         let recovery = recovery_key(keyring, &self.line.recovery).map_err(|fault| fault.to_string())?;
         let (store, lineage, lines) = (Arc::clone(cluster.store()), lineage.id, self.lines.clone());
         let known = there.as_ref().map(|(_, vault)| vault.clone());
@@ -259,7 +261,8 @@ impl Images {
     }
 
     async fn put_catalogue(&mut self, epoch: u32, cut: u64) -> Result<(), String> {
-        let same = self.told.as_ref().is_some_and(|told| told.files == self.entries);
+        // One of the same cut would have the same name: from the one that is there the archive leads on.
+        let same = self.told.as_ref().is_some_and(|told| told.files == self.entries || cut <= told.cut);
         if !same && self.may_tell() {
             let high = self.entries.values().map(|image| image.mark).max().unwrap_or(0);
             let newest = self.entries.values().map(|image| image.at).max().unwrap_or(Millis(0));
@@ -272,7 +275,9 @@ impl Images {
             let bytes = text.len();
             self.line.count(bytes as u64);
             objects::put_once(&self.line.bucket, &key, text.into(), None).await?;
-            if self.told.is_none() {
+            if self.told.is_none()
+                && lineage::led_by_heir(&self.line.bucket, self.line.lineage.id).await?.is_none()
+            {
                 self.line.lineage.lead(&self.line.bucket).await?;
             }
             self.told = Some(catalogue);
@@ -290,6 +295,14 @@ impl Images {
     fn may_tell(&self) -> bool {
         self.rest.is_none_or(|until| until <= Instant::now())
     }
+}
+
+/// From which generation of the cluster key on the vault keeps those that the cluster has forgotten.
+async fn clean_from(cluster: &Cluster, view: &View) -> Result<Generation, String> {
+    let look = |tx: &rusqlite::Connection| keys::clean_from(tx, organizations::last_erased(tx)?);
+    let clean = cluster.read(view, OrgId::SYSTEM, look).await;
+    let clean = clean.map_err(|reason| format!("what was erased last is not known: {reason:?}"))?;
+    Ok(clean.flatten().unwrap_or(Generation::MAX))
 }
 
 /// What was put of a file: its image, and its chain unless that did not change.

@@ -5,6 +5,7 @@
 
 mod archive;
 mod compaction;
+mod former;
 mod images;
 mod retention;
 mod uploader;

@@ -13,6 +13,7 @@ use super::{
         objects, queries,
         restore::{Base, Source, is_before},
     },
+    former::{Former, is_silent},
     uploader::{Line, Part},
 };
 use crate::{
@@ -30,14 +31,21 @@ const REMOVED_AT_ONCE: usize = 500;
 
 /// Looks and sweeps until something fails.
 pub(super) async fn run(line: Line) -> Result<Infallible, String> {
-    let mut looks = 0;
+    let (mut looks, mut former) = (0, Former::default());
     loop {
         // Not at once: a leader that has just begun has better things to do.
         let asked = next_look().await;
         look(&line).await?;
+        line.require_own().await?;
         looks += 1;
-        let kept = || now().plus(-i64::from(line.policy.retention_days) * DAY_MS);
-        let Some(before) = asked.or_else(|| (looks % SWEEP_EVERY == 0).then(kept)) else { continue };
+        // A hold keeps what may be kept: what was erased goes all the same.
+        former.forget(&line, asked.is_some() || looks % SWEEP_EVERY == 0).await?;
+        let before = match asked {
+            Some(before) => Some(before),
+            None if looks % SWEEP_EVERY == 0 => kept_from(&line).await?,
+            None => None,
+        };
+        let Some(before) = before else { continue };
         let gone =
             if line.policy.legal_hold { None } else { remove(&line, sweep(&line, before).await?).await? };
         match gone {
@@ -46,8 +54,16 @@ pub(super) async fn run(line: Line) -> Result<Infallible, String> {
                 tracing::info!(target = %line.target, removed, %before, "a backup was swept: what is too old is gone");
             }
         }
-        line.works(Part::Retention, |_| {});
     }
+}
+
+/// The first moment that is kept; `None` when nothing is older. A day further than what is there, at most: a clock that is
+/// wrong for an hour must not cost everything.
+async fn kept_from(line: &Line) -> Result<Option<Millis>, String> {
+    let source = Source::of(&line.bucket, line.lineage.id, line.cluster.store().keyring());
+    let Some(oldest) = source.oldest_readable().await? else { return Ok(None) };
+    let kept = now().plus(-i64::from(line.policy.retention_days) * DAY_MS);
+    Ok(Some(kept.min(oldest.newest.plus(DAY_MS))))
 }
 
 #[cfg(not(debug_assertions))]
@@ -70,15 +86,34 @@ async fn next_look() -> Option<Millis> {
     None
 }
 
-/// A bucket that was emptied, by hand or by a rule of its own, is filled anew, and its operator hears of it.
+/// A bucket that was emptied, by hand or by a rule of its own, is filled anew, and its operator hears of it; and of another
+/// cluster that writes a history of the same family beside this one.
 async fn look(line: &Line) -> Result<(), String> {
     if line.lineage.is_there(&line.bucket).await? {
-        line.works(Part::Retention, |_| {});
+        match require_lead(line).await? {
+            None => line.works(Part::Retention, |_| {}),
+            Some(why) => line.failed(Part::Retention, why),
+        }
         return Ok(());
     }
     line.empty();
     line.lineage.begin(&line.bucket).await?;
     Err("everything that was put is gone: the bucket was emptied, and is being filled anew".to_owned())
+}
+
+/// Who restores without naming a history gets the one that leads. When that is one that was restored from ours, its cluster
+/// has the lead as long as it lives, and our operator hears of it. What is of before ours never leads.
+async fn require_lead(line: &Line) -> Result<Option<String>, String> {
+    let Line { bucket, lineage, .. } = line;
+    let Some(head) = lineage::led_by_heir(bucket, lineage.id).await? else { return Ok(None) };
+    if is_silent(bucket, head.id).await? {
+        return lineage.lead(bucket).await.map(|()| None);
+    }
+    Ok(Some(format!(
+        "another cluster writes here: its history {} leads, and who restores without naming {} gets that one; stop it, or \
+         give one of the two another place",
+        head.id, lineage.id
+    )))
 }
 
 /// Removes objects, as long as nobody says that nothing goes; answers how many went, and nothing when somebody does.
@@ -103,7 +138,7 @@ async fn sweep(line: &Line, before: Millis) -> Result<Vec<String>, String> {
     let Some(Base { catalogue: base, older, newer }) = source.base(before).await? else {
         return Ok(Vec::new());
     };
-    let newest = source.newest_catalogue().await?.ok_or("the catalogues are gone")?;
+    let newest = source.newest_readable().await?.ok_or("the catalogues are gone")?;
     let mut gone: Vec<String> = older.into_iter().map(|(cut, epoch)| names.catalogue(cut, epoch)).collect();
     for object in objects::list(bucket, &names.segments(), None).await? {
         match names.parse_segment(&object.key) {

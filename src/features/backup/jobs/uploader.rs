@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Tasks, caught},
+    kernel::Millis,
     web::now,
 };
 
@@ -67,6 +68,8 @@ pub(super) struct Line {
     pub(super) recovery: Vec<u8>,
     /// What was put is gone.
     emptied: Arc<AtomicBool>,
+    /// What the archive holds was found to be this cluster's.
+    proven: Arc<AtomicBool>,
     progress: Arc<Mutex<Report>>,
 }
 
@@ -81,6 +84,8 @@ struct Report {
     lost_to: u64,
     /// The generation of the cluster key under which the vault is, everything in it.
     vault: u32,
+    /// When everything that had been put was found gone.
+    emptied_at: Option<Millis>,
 }
 
 impl Report {
@@ -129,6 +134,7 @@ impl Uploader {
                     policy: state.policy,
                     recovery: state.recovery.clone(),
                     emptied: Arc::default(),
+                    proven: Arc::default(),
                     progress: Arc::clone(&progress),
                 };
                 let of = |part: Part| format!("{} of target {}", part.name(), target.name);
@@ -160,6 +166,7 @@ impl Uploader {
             "lost": report.lost,
             "lost_to": report.lost_to,
             "vault": report.vault,
+            "emptied_at": report.emptied_at,
             "spool_full": spool_full,
         })
     }
@@ -205,11 +212,28 @@ impl Line {
     /// Everything that was put is gone: images begin anew.
     pub(super) fn empty(&self) {
         self.emptied.store(true, Ordering::SeqCst);
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).emptied_at = Some(now());
     }
 
     /// Whether that was said since it was asked last.
     pub(super) fn was_emptied(&self) -> bool {
         self.emptied.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether what the archive holds is this cluster's: what is not known yet, or is not so any more, is not.
+    pub(super) fn prove(&self, proven: bool) {
+        self.proven.store(proven, Ordering::SeqCst);
+    }
+
+    /// Nothing is put into a history, or removed from it, that may be another's.
+    pub(super) async fn require_own(&self) -> Result<(), String> {
+        for _ in 0..ARCHIVED_LOOKS {
+            if self.proven.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            sleep(ARCHIVED_LOOK).await;
+        }
+        Err("it waits for the archive, of which is not known yet whether it is this cluster's".to_owned())
     }
 
     /// Everything up to this entry is in the archive, or came before it began; 0 before that.

@@ -58,7 +58,25 @@ pub(super) struct Base {
     pub(super) newer: Vec<(u64, u32)>,
 }
 
-/// Opens a history; the newest, when none is named.
+/// The history in which a moment is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// The one that leads, and those that it was restored from.
+    Leading,
+    /// This one, and those that it was restored from.
+    Of(Uuid),
+    /// No other than this one.
+    Only(Uuid),
+}
+
+impl History {
+    /// The one that an operator names, or the one that leads.
+    pub fn named(lineage: Option<Uuid>) -> Self {
+        lineage.map_or(Self::Leading, Self::Only)
+    }
+}
+
+/// Opens a history; the one that leads, when none is named.
 pub async fn open(bucket: &Bucket, lineage: Option<Uuid>, recovery: &RecoveryKey) -> Result<Opened, String> {
     let found = if let Some(id) = lineage {
         lineage::find(bucket, id).await?.ok_or_else(|| format!("there is no history {id} here"))?
@@ -73,15 +91,19 @@ pub async fn open(bucket: &Bucket, lineage: Option<Uuid>, recovery: &RecoveryKey
     Ok(Opened { lineage: found.id, restored: found.restored, keyring, vault })
 }
 
-/// Opens the history in which a moment lies, and plans the restore: when it is from before the newest one was restored,
-/// that is the one before.
+/// Opens the history in which a moment lies, and plans the restore: when it is from before that one was restored, it is the
+/// one before.
 pub async fn find(
     bucket: &Arc<Bucket>,
-    lineage: Option<Uuid>,
+    history: History,
     recovery: &RecoveryKey,
     until: Until,
 ) -> Result<(Opened, Plan), String> {
-    let mut wanted = lineage;
+    let (mut wanted, goes_back) = match history {
+        History::Leading => (None, true),
+        History::Of(id) => (Some(id), true),
+        History::Only(id) => (Some(id), false),
+    };
     let mut first = None;
     loop {
         let opened = match (open(bucket, wanted, recovery).await, first) {
@@ -95,7 +117,7 @@ pub async fn find(
         let planned = Source::of(bucket, opened.lineage, &opened.keyring).plan(until).await;
         match (planned, opened.restored) {
             (Ok(plan), _) => return Ok((opened, plan)),
-            (Err(why), Some((before, _))) if lineage.is_none() && until != Until::Newest => {
+            (Err(why), Some((before, _))) if goes_back && until != Until::Newest => {
                 first.get_or_insert(why);
                 wanted = Some(before);
             }
@@ -133,27 +155,54 @@ impl<'a> Source<'a> {
         Ok(found)
     }
 
-    /// The newest catalogue that there is.
-    pub async fn newest_catalogue(&self) -> Result<Option<Catalogue>, String> {
-        match self.catalogues().await?.last() {
-            Some(newest) => self.catalogue(*newest).await.map(Some),
-            None => Ok(None),
+    /// The newest catalogue that can be read.
+    pub(super) async fn newest_readable(&self) -> Result<Option<Catalogue>, String> {
+        self.first_readable(self.catalogues().await?.into_iter().rev()).await
+    }
+
+    /// The oldest catalogue that can be read.
+    pub(super) async fn oldest_readable(&self) -> Result<Option<Catalogue>, String> {
+        self.first_readable(self.catalogues().await?.into_iter()).await
+    }
+
+    async fn first_readable(
+        &self,
+        names: impl Iterator<Item = (u64, u32)>,
+    ) -> Result<Option<Catalogue>, String> {
+        for name in names {
+            match self.read_catalogue(name).await? {
+                Ok(catalogue) => return Ok(Some(catalogue)),
+                Err(why) => tracing::warn!(why, "a catalogue of the backup is passed over"),
+            }
         }
+        Ok(None)
     }
 
     /// The newest catalogue that holds nothing after `before`; and the names of those before it, and after it.
     pub(super) async fn base(&self, before: Millis) -> Result<Option<Base>, String> {
         let all = self.catalogues().await?;
-        let mut older = all.clone();
-        let found = self.last_before(&mut older, Until::At(before)).await?;
-        let newer = all.get(older.len() + 1..).unwrap_or_default().to_vec();
-        Ok(found.map(|catalogue| Base { catalogue, older, newer }))
+        let mut left = all.clone();
+        let found = self.last_before(&mut left, Until::At(before), &mut Vec::new()).await?;
+        let Some(catalogue) = found else { return Ok(None) };
+        let of = |catalogue: &Catalogue| (catalogue.cut, catalogue.epoch);
+        let (older, newer) = (
+            all.iter().copied().filter(|name| *name < of(&catalogue)).collect(),
+            all.iter().copied().filter(|name| *name > of(&catalogue)).collect(),
+        );
+        Ok(Some(Base { catalogue, older, newer }))
     }
 
-    pub(super) async fn catalogue(&self, (cut, epoch): (u64, u32)) -> Result<Catalogue, String> {
+    /// A catalogue; or what is wrong with it, which is not that the bucket does not answer.
+    pub(super) async fn read_catalogue(
+        &self,
+        (cut, epoch): (u64, u32),
+    ) -> Result<Result<Catalogue, String>, String> {
         let key = self.names.catalogue(cut, epoch);
-        let text = objects::require(self.bucket, &key).await?;
-        Catalogue::decode(self.keyring, self.lineage, cut, &text).map_err(|why| format!("{key}: {why}"))
+        let Some(text) = objects::get(self.bucket, &key).await? else {
+            return Ok(Err(format!("{key} is gone")));
+        };
+        let read = Catalogue::decode(self.keyring, self.lineage, cut, &text);
+        Ok(read.map_err(|why| format!("{key}: {why}")))
     }
 
     /// A segment of the log archive.

@@ -34,22 +34,26 @@ impl Source<'_> {
                 format!("that moment lies before the oldest images, which are of entry {cut} or later")
             },
         );
+        let mut damaged = Vec::new();
         // The newest one may be ahead of the archive by a second, or what follows it may be damaged.
-        while let Some(catalogue) = self.last_before(&mut catalogues, until).await? {
+        while let Some(catalogue) = self.last_before(&mut catalogues, until, &mut damaged).await? {
             let cut = catalogue.cut;
             match self.follow(catalogue, until).await? {
                 Ok(plan) => return Ok(plan),
                 Err(unfit) => why = format!("the catalogue at {cut}: {unfit}"),
             }
         }
-        Err(why)
+        damaged.insert(0, why);
+        Err(damaged.join("; "))
     }
 
-    /// Takes the last catalogue that is not after the moment off the list, by halves.
+    /// Takes the last catalogue that is not after the moment off the list, by halves, with those after it. One that cannot
+    /// be read is passed over: `damaged` says why.
     pub(super) async fn last_before(
         &self,
         catalogues: &mut Vec<(u64, u32)>,
         until: Until,
+        damaged: &mut Vec<String>,
     ) -> Result<Option<Catalogue>, String> {
         let (mut low, mut high) = (0, catalogues.len());
         let mut best = None;
@@ -61,7 +65,15 @@ impl Source<'_> {
                 low.midpoint(high)
             };
             let Some(name) = catalogues.get(middle) else { break };
-            let catalogue = self.catalogue(*name).await?;
+            let catalogue = match self.read_catalogue(*name).await? {
+                Ok(catalogue) => catalogue,
+                Err(why) => {
+                    damaged.push(why);
+                    catalogues.remove(middle);
+                    high -= 1;
+                    continue;
+                }
+            };
             let fits = match until {
                 Until::Newest => true,
                 Until::Index(index) => catalogue.high <= index,
@@ -91,13 +103,23 @@ impl Source<'_> {
             Plan { index: catalogue.cut, moment: catalogue.newest, catalogue, segments: Vec::new() };
         loop {
             let wanted = plan.index + 1;
-            let next = known.iter().filter(|(first, last)| *first <= wanted && *last >= wanted);
-            let Some(segment) = next.max_by_key(|(_, last)| *last).copied() else { break };
             if let Until::Index(index) = until
                 && plan.index >= index
             {
                 break;
             }
+            let next = known.iter().filter(|(first, last)| *first <= wanted && *last >= wanted);
+            let Some(segment) = next.max_by_key(|(_, last)| *last).copied() else {
+                // What lies behind a gap was archived, so it was there: it is not left out without a word.
+                if let Some((first, _)) = known.iter().find(|(first, _)| *first > wanted) {
+                    return Ok(Err(format!(
+                        "entries {wanted} to {} are missing in the archive; up to there it can be restored with --index {}",
+                        first - 1,
+                        plan.index
+                    )));
+                }
+                break;
+            };
             if let Until::At(at) = until {
                 let stretch = self.segment(segment).await?;
                 let stamped = |entry: &&raft::Entry| i64::try_from(entry.at_ms).unwrap_or(i64::MAX) > at.0;

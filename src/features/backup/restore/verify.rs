@@ -122,16 +122,25 @@ impl Source<'_> {
 
     /// Each catalogue must be readable, and every image that it names must be there from its beginning.
     async fn verify_catalogues(&self, verified: &mut Verified) -> Result<(), String> {
-        for name in self.catalogues().await? {
+        let names = self.catalogues().await?;
+        if let Some((oldest, _)) = names.first() {
+            let gaps = gaps(&verified.stretches).filter(|(_, last)| last > oldest);
+            verified.wrong.extend(gaps.map(|(first, last)| {
+                let place = self.names.segments();
+                format!("{place}: entries {first} to {last} are missing: moments between cannot be restored")
+            }));
+        }
+        for name in names {
             verified.objects += 1;
-            let catalogue = match self.catalogue(name).await {
+            let catalogue = match self.read_catalogue(name).await? {
                 Ok(catalogue) => catalogue,
                 Err(why) => {
                     verified.wrong.push(why);
                     continue;
                 }
             };
-            let mut whole = true;
+            // One that is ahead of the archive by a second is none to restore from yet; a gap was named before.
+            let mut whole = bridged(&verified.stretches, catalogue.cut, catalogue.high);
             for (file, image) in &catalogue.files {
                 let chain = verified.chains.get(&(*file, image.epoch)).map_or(&[][..], Vec::as_slice);
                 if let Err(gap) = plan(chain, Some(image.mark)) {
@@ -174,13 +183,40 @@ fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     all
 }
 
+/// What lies between stretches.
+fn gaps(stretches: &[(u64, u64)]) -> impl Iterator<Item = (u64, u64)> {
+    stretches.iter().zip(stretches.iter().skip(1)).map(|((_, last), (first, _))| (last + 1, first - 1))
+}
+
+/// Whether no entry is missing from the cut of a catalogue to the last one that any of its images holds.
+fn bridged(stretches: &[(u64, u64)], cut: u64, high: u64) -> bool {
+    high <= cut || stretches.iter().any(|(first, last)| *first <= cut + 1 && *last >= high)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::joined;
+    use super::{bridged, gaps, joined};
+
+    #[test]
+    fn a_catalogue_is_bridged_when_the_archive_holds_what_lies_between_its_images() {
+        let stretches = [(1, 9), (20, 30)];
+        for (cut, high, whole) in [
+            (5, 9, true),
+            (9, 9, true),
+            (15, 15, true),
+            (5, 10, false),
+            (9, 21, false),
+            (19, 30, true),
+            (25, 31, false),
+        ] {
+            assert_eq!(bridged(&stretches, cut, high), whole, "{cut} {high}");
+        }
+    }
 
     #[test]
     fn ranges_that_touch_are_one_and_a_gap_parts_them() {
         assert_eq!(joined(vec![(7, 9), (1, 3), (2, 5), (6, 6), (12, 12)]), [(1, 9), (12, 12)]);
         assert!(joined(Vec::new()).is_empty());
+        assert_eq!(gaps(&[(1, 9), (12, 12), (20, 30)]).collect::<Vec<_>>(), [(10, 11), (13, 19)]);
     }
 }
