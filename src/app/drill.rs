@@ -30,7 +30,7 @@ use crate::{
         },
     },
     kernel::{Fault, FileId, Millis, OrgId, RequestId, to_hex},
-    store::{Keyring, Store},
+    store::{Keyring, Standing, Store, Sum},
     web::now,
 };
 
@@ -265,21 +265,35 @@ fn behind(cluster: &Cluster, target: &Target) -> i64 {
 
 /// Each restored file beside the live one, where both are known to have stood at the same entry.
 fn compared(store: &Store, rebuilt: &Rebuilt) -> BTreeMap<FileId, Tested> {
-    let tested = |(file, (mark, sum)): (&FileId, &(u64, crate::store::Sum))| {
+    let tested = |(file, (mark, sum)): (&FileId, &(u64, Sum))| {
         let live = store
             .stood(*file, *mark)
             .or_else(|| store.standing(*file).ok().flatten().filter(|standing| standing.mark == *mark));
-        let wrong = live
-            .is_some_and(|live| live.sum != *sum)
-            .then(|| format!("at entry {mark} the live file holds other rows"));
-        (*file, Tested { mark: *mark, sum: *sum, wrong, compared_at: live.map(|_| now()), trail: None })
+        (*file, beside(live, *mark, *sum))
     };
     rebuilt.files.iter().map(tested).collect()
 }
 
+/// A restored file beside how the live one stood at the same entry, if that is known.
+fn beside(live: Option<Standing>, mark: u64, sum: Sum) -> Tested {
+    let other = live.is_some_and(|live| live.sum != sum);
+    let wrong = other.then(|| format!("at entry {mark} the live file holds other rows"));
+    Tested { mark, sum, wrong, compared_at: live.map(|_| now()), trail: None }
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_that_are_not_those_of_the_live_file_fail_the_drill() {
+        let other: Sum = serde_json::from_value(json!("07".repeat(16))).unwrap();
+        let of = |live: Option<Sum>| beside(live.map(|sum| Standing { mark: 4, sum }), 4, Sum::default());
+        assert!(of(None).wrong.is_none() && of(None).compared_at.is_none());
+        assert!(of(Some(Sum::default())).wrong.is_none() && of(Some(Sum::default())).compared_at.is_some());
+        assert_eq!(of(Some(other)).wrong.as_deref(), Some("at entry 4 the live file holds other rows"));
+    }
 
     #[test]
     fn a_trail_that_breaks_or_is_not_what_the_live_one_begins_with_fails_the_drill() {

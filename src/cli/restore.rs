@@ -289,3 +289,20 @@ fn line(far: Far, took: Duration) -> String {
     }
     format!("threatflow: {} files are here; entry {} of {}    ", far.files.1, far.index.0, far.index.1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_says_how_many_files_and_bytes_are_here_and_how_long_the_rest_takes() {
+        let of = |bytes, index, seconds| {
+            let far = Far { files: (2, 9), bytes, index };
+            line(far, Duration::from_secs(seconds)).trim_end().to_owned()
+        };
+        assert_eq!(of((10 << 20, 40 << 20), (0, 7), 5), "threatflow: 2 of 9 files, 10 of 40 MiB, 15 s left");
+        assert_eq!(of((40 << 20, 40 << 20), (3, 7), 5), "threatflow: 9 files are here; entry 3 of 7");
+        // Nothing is here yet: no division by it.
+        assert!(of((0, 40 << 20), (0, 7), 0).contains("0 of 40 MiB"));
+    }
+}

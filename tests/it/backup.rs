@@ -1,8 +1,10 @@
 //! Backup: what was acknowledged comes back from a bucket, on a machine that has nothing else.
 
 mod alarms;
+mod commands;
 mod early;
 mod faults;
+mod gaps;
 mod histories;
 mod kept;
 mod live;

@@ -1,6 +1,9 @@
 //! How far backups are, as the leader knows it; another node asks it, and says so when it does not answer.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::super::{
     formats::Drill,
@@ -14,6 +17,8 @@ use crate::{
     web::{Cx, Problem, Reply},
 };
 
+/// How long the status waits for a quorum.
+const CURRENT_WITHIN: Duration = Duration::from_secs(1);
 const DRILLS_SHOWN: u32 = 100;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -24,7 +29,8 @@ const MEASURED_MS: i64 = 60_000;
 type Stored = (Option<State>, Vec<Target>, (Option<Millis>, Option<Millis>), Vec<(Millis, Drill)>);
 
 pub(super) async fn show(mut cx: Cx) -> Result<Reply, Problem> {
-    // It is for when there is no quorum, too.
+    // It is for when there is no quorum, too; while there is one, what was set just now is shown.
+    let _ = timeout(CURRENT_WITHIN, cx.cluster.await_view(&View::Strong)).await;
     cx.view = View::Local;
     cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
     cx.query().finish()?;
@@ -238,6 +244,45 @@ mod tests {
         assert_eq!(of(None), ["target one is behind: nothing was put into it yet"]);
         // A clock that was set back is no lag.
         assert!(of(Some(-5_000)).is_empty());
+    }
+
+    #[test]
+    fn a_drill_that_failed_and_a_bucket_that_was_emptied_are_told_at_once() {
+        let drill = |failed: Option<&str>| Drill {
+            id: Uuid::nil(),
+            target: "one".to_owned(),
+            lineage: Uuid::nil(),
+            index: 9,
+            rpo_ms: 1,
+            rto_ms: 1,
+            bytes: 1,
+            files: std::collections::BTreeMap::new(),
+            failed: failed.map(str::to_owned),
+        };
+        let of = |failed: Option<&str>, emptied: i64| {
+            let drills = vec![(NOW, drill(failed))];
+            let stored =
+                (Some(state(Policy::default())), vec![target(Some(0))], (Some(NOW), Some(NOW)), drills);
+            let shown = view(stored, &Ok(json!({ "one": { "emptied_at": emptied } })), NOW);
+            serde_json::from_value::<Vec<String>>(shown.get("alarms").unwrap().clone()).unwrap()
+        };
+        assert!(of(None, NOW.0 - DAY_MS).is_empty());
+        let told = of(Some("it is torn"), NOW.0 - DAY_MS + 1);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told.iter().any(|alarm| alarm.contains("was emptied by somebody else")), "{told:?}");
+        assert!(
+            told.iter().any(|alarm| alarm.ends_with("FAILED at 1970-04-11T00:00:00.000Z: it is torn")),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_day_is_what_was_put_since_the_uploader_began_and_nothing_before_a_minute_is_over() {
+        let load = |ago: i64| json!({ "since": NOW.0 - ago, "requests": 6, "bytes": 600 });
+        assert_eq!(a_day(&load(59_999), NOW), None);
+        let of = |ago| a_day(&load(ago), NOW).unwrap();
+        assert_eq!(of(60_000), json!({ "requests": 8_640, "bytes": 864_000, "measured_seconds": 60 }));
+        assert_eq!(of(DAY_MS * 2), json!({ "requests": 3, "bytes": 300, "measured_seconds": 172_800 }));
     }
 
     #[test]

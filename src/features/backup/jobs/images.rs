@@ -252,6 +252,7 @@ impl Images {
             return Ok(());
         };
         let text = serde_json::to_vec(&fresh).map_err(|error| error.to_string())?;
+        self.line.count(text.len() as u64);
         let before = there.map(|(version, _)| version);
         let version = objects::rewrite(bucket, &key, text.into(), before.as_ref()).await?;
         (self.vault, self.keys) = (version.map(|version| (version, fresh)), Some(keys));
