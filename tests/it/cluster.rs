@@ -118,7 +118,7 @@ fn an_import_is_finished_at_another_node_after_the_leader_was_killed_in_its_midd
 
 #[test]
 fn nothing_acknowledged_is_lost_or_doubled_over_many_kills_and_all_nodes_end_equal() {
-    let rounds = if std::env::var_os("TF_TEST_QUICK").is_some() { 3 } else { 20 };
+    let rounds = if std::env::var_os("TF_TEST_QUICK").is_some() { 3 } else { 12 };
     let demo = Demo::three_nodes();
     let platform = demo.platform();
     let org = create_organization(&platform, "acme", "enterprise", None);

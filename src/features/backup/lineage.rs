@@ -49,7 +49,16 @@ impl Lineage {
         Ok(objects::get(bucket, &Names(self.id).lineage()).await?.is_some())
     }
 
-    /// Makes it the newest history of a bucket, now that it can be restored.
+    /// Makes it the one that leads, now that it can be restored; unless one leads that was restored from it: whether that
+    /// one lives is to be seen first.
+    pub(super) async fn begin_to_lead(self, bucket: &Bucket) -> Result<(), String> {
+        match newest(bucket).await? {
+            Some(head) if descends(bucket, head, self.id).await? => Ok(()),
+            _ => self.lead(bucket).await,
+        }
+    }
+
+    /// Makes it the one that leads.
     pub(super) async fn lead(self, bucket: &Bucket) -> Result<(), String> {
         let text = self.text()?;
         let head = bucket.get(HEAD).await.map_err(objects::told)?;
@@ -70,18 +79,17 @@ pub(super) async fn find(bucket: &Bucket, id: Uuid) -> Result<Option<Lineage>, S
     read(bucket, &Names(id).lineage()).await
 }
 
-/// The history that leads, when it was restored from `of`: a rehearsal, or one that took the place of `of`.
-pub(super) async fn led_by_heir(bucket: &Bucket, of: Uuid) -> Result<Option<Lineage>, String> {
-    let Some(head) = newest(bucket).await?.filter(|head| head.id != of) else { return Ok(None) };
-    let mut before = head.restored;
+/// Whether a history was restored from another one, or from one that was.
+pub(super) async fn descends(bucket: &Bucket, lineage: Lineage, from: Uuid) -> Result<bool, String> {
+    let mut before = lineage.restored;
     for _ in 0..GENERATIONS_MAX {
         match before {
-            Some((id, _)) if id == of => return Ok(Some(head)),
+            Some((id, _)) if id == from => return Ok(true),
             Some((id, _)) => before = find(bucket, id).await?.and_then(|lineage| lineage.restored),
             None => break,
         }
     }
-    Ok(None)
+    Ok(false)
 }
 
 /// The histories in a bucket that come from the same one as `of`, itself among them. Found by leaping from the first object

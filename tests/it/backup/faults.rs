@@ -10,9 +10,10 @@ use std::{
 use serde_json::json;
 
 use super::{
-    SOON, STATUS, await_archived, await_images, begin, count, restore, revive, said, target, used, walk,
+    SOON, STATUS, await_archived, await_images, begin, count, histories::LOOK, restore, revive, said, target,
+    used, walk,
 };
-use crate::harness::{BINARY, Demo, Organization, World, await_condition, create_organization};
+use crate::harness::{BINARY, Demo, Organization, Plant, World, await_condition, create_organization};
 
 #[test]
 fn a_target_that_is_down_holds_up_nobody_and_catches_up() {
@@ -271,7 +272,9 @@ fn a_bucket_that_was_emptied_is_told_and_filled_anew() {
     let place = tempfile::tempdir().unwrap();
     let bucket = place.path().join("bucket");
     fs::create_dir(&bucket).unwrap();
-    let world = World::one_node();
+    let plant = Plant::new();
+    plant.set(&[LOOK]);
+    let world = World::one_node_in(plant.environment(), &[]);
     let platform = world.platform();
     let org = world.organization("acme", "enterprise");
     let key = begin(&platform, "one", &bucket).unwrap();
@@ -280,14 +283,13 @@ fn a_bucket_that_was_emptied_is_told_and_filled_anew() {
         let path = item.path();
         if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
     }
-    // Looked at once a minute.
-    await_condition("the alarm", Duration::from_secs(100), || {
-        platform.get(STATUS).json["alarms"].to_string().contains("the bucket was emptied")
-    });
+    let told = || platform.get(STATUS).json["alarms"].to_string().contains("was emptied by somebody else");
+    await_condition("the alarm", SOON, told);
     let index = count(&org);
     await_condition("it to be filled anew", Duration::from_secs(60), || bucket.join("HEAD").exists());
     await_images(&platform, "one", index);
     await_archived(&platform, "one", index);
+    assert!(told(), "whoever looks now and then hears of it, too");
     drop(world);
     let world = revive(&bucket, &key, &[]);
     assert_eq!(used(&world.anonymous().with_token(org.admin.token()), &org), 2);

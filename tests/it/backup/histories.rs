@@ -13,7 +13,7 @@ use super::{
 use crate::harness::{BINARY, Caller, Organization, Plant, World, await_condition};
 
 /// Looks at the bucket now, and removes nothing for its age.
-const LOOK: &str = "sweep what is older than 1";
+pub const LOOK: &str = "sweep what is older than 1";
 const SILENT: &str = "another history is silent after 0";
 
 fn lineage(platform: &Caller) -> String {

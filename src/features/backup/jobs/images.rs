@@ -26,7 +26,6 @@ use super::{
     super::{
         bucket::{Created, Version},
         formats::{Catalogue, Image, RecoveryKey, Vault},
-        lineage,
         ltx::LtxName,
         objects, recovery_key,
         restore::Source,
@@ -276,10 +275,8 @@ impl Images {
             let bytes = text.len();
             self.line.count(bytes as u64);
             objects::put_once(&self.line.bucket, &key, text.into(), None).await?;
-            if self.told.is_none()
-                && lineage::led_by_heir(&self.line.bucket, self.line.lineage.id).await?.is_none()
-            {
-                self.line.lineage.lead(&self.line.bucket).await?;
+            if self.told.is_none() {
+                self.line.lineage.begin_to_lead(&self.line.bucket).await?;
             }
             self.told = Some(catalogue);
             self.rest = (bytes > CATALOGUE_BYTES_FREE).then(|| Instant::now() + CATALOGUE_REST);

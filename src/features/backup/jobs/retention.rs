@@ -101,12 +101,13 @@ async fn look(line: &Line) -> Result<(), String> {
     Err("everything that was put is gone: the bucket was emptied, and is being filled anew".to_owned())
 }
 
-/// Who restores without naming a history gets the one that leads. When that is one that was restored from ours, its cluster
-/// has the lead as long as it lives, and our operator hears of it. What is of before ours never leads.
+/// Who restores without naming a history gets the one that leads. When that is another one, whose cluster lives, our operator
+/// hears of it; from one that lives no more the lead is taken, unless ours was restored from it: it may have gone on since.
 async fn require_lead(line: &Line) -> Result<Option<String>, String> {
     let Line { bucket, lineage, .. } = line;
-    let Some(head) = lineage::led_by_heir(bucket, lineage.id).await? else { return Ok(None) };
-    if is_silent(bucket, head.id).await? {
+    let head = lineage::newest(bucket).await?.filter(|head| head.id != lineage.id);
+    let Some(head) = head.filter(|_| line.can_be_restored()) else { return Ok(None) };
+    if is_silent(bucket, head.id).await? && !lineage::descends(bucket, *lineage, head.id).await? {
         return lineage.lead(bucket).await.map(|()| None);
     }
     Ok(Some(format!(

@@ -241,6 +241,11 @@ impl Line {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).progress.archived
     }
 
+    /// Whether a catalogue of this history was put.
+    pub(super) fn can_be_restored(&self) -> bool {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).progress.cut_at.is_some()
+    }
+
     /// Waits until the archive holds everything that images hold: only then can they be restored. Not for long: an
     /// archive that fails is no reason to put no images.
     pub(super) async fn await_archived(&self, index: u64) {
