@@ -10,7 +10,7 @@ use std::{
 use axum::http::{HeaderMap, Version, header::EXPECT};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 
 /// More of a body is not read for the sake of a connection.
 const BYTES_MAX: usize = 1 << 20;
@@ -60,8 +60,10 @@ impl Body for Unread {
 impl Drop for Unread {
     fn drop(&mut self) {
         let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
-        let within = self.within;
-        tokio::spawn(timeout(within, read(body)));
+        // Without a runtime the node is at its end, and so is the connection.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(timeout(self.within, read(body)));
+        }
     }
 }
 

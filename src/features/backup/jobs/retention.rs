@@ -38,8 +38,10 @@ pub(super) async fn run(line: Line) -> Result<Infallible, String> {
         look(&line).await?;
         line.require_own().await?;
         looks += 1;
-        // A hold keeps what may be kept: what was erased goes all the same.
-        former.forget(&line, asked.is_some() || looks % SWEEP_EVERY == 0).await?;
+        // A hold keeps what may be kept: what was erased goes all the same. Sweeps do not wait for it.
+        if let Err(why) = former.forget(&line, asked.is_some() || looks % SWEEP_EVERY == 0).await {
+            line.failed(Part::Retention, why);
+        }
         let before = match asked {
             Some(before) => Some(before),
             None if looks % SWEEP_EVERY == 0 => kept_from(&line).await?,
@@ -57,13 +59,13 @@ pub(super) async fn run(line: Line) -> Result<Infallible, String> {
     }
 }
 
-/// The first moment that is kept; `None` when nothing is older. A day further than what is there, at most: a clock that is
-/// wrong for an hour must not cost everything.
+/// The first moment that is kept; `None` when nothing can go. A day behind the catalogue that follows the oldest, at most: a
+/// clock that is wrong for an hour must not cost everything.
 async fn kept_from(line: &Line) -> Result<Option<Millis>, String> {
     let source = Source::of(&line.bucket, line.lineage.id, line.cluster.store().keyring());
-    let Some(oldest) = source.oldest_readable().await? else { return Ok(None) };
+    let Some(next) = source.second_readable().await? else { return Ok(None) };
     let kept = now().plus(-i64::from(line.policy.retention_days) * DAY_MS);
-    Ok(Some(kept.min(oldest.newest.plus(DAY_MS))))
+    Ok(Some(kept.min(next.newest.plus(DAY_MS))))
 }
 
 #[cfg(not(debug_assertions))]

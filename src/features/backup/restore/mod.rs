@@ -160,9 +160,9 @@ impl<'a> Source<'a> {
         self.first_readable(self.catalogues().await?.into_iter().rev()).await
     }
 
-    /// The oldest catalogue that can be read.
-    pub(super) async fn oldest_readable(&self) -> Result<Option<Catalogue>, String> {
-        self.first_readable(self.catalogues().await?.into_iter()).await
+    /// The first catalogue after the oldest that can be read: nothing can go before there is one.
+    pub(super) async fn second_readable(&self) -> Result<Option<Catalogue>, String> {
+        self.first_readable(self.catalogues().await?.into_iter().skip(1)).await
     }
 
     async fn first_readable(
