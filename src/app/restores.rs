@@ -171,8 +171,8 @@ impl Restores {
         let keyring = self.cluster.store().keyring();
         let bucket = Arc::new(open_target(keyring, target)?);
         let recovery = backup::recovery_key(keyring, &state.recovery).map_err(|fault| fault.to_string())?;
-        let (opened, plan) =
-            restore::find(&bucket, History::Of(state.lineage), &recovery, restore.until).await?;
+        let history = History::Of(state.lineage, state.restored.map(|(before, _)| before));
+        let (opened, plan) = restore::find(&bucket, history, &recovery, restore.until).await?;
         let (lineage, vault, keyring) = (opened.lineage, opened.vault, Arc::new(opened.keyring));
         let source = Source::of(&bucket, lineage, &keyring);
         self.require_room(&plan, restore.organization)?;

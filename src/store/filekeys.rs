@@ -269,12 +269,16 @@ pub(super) fn parse_line(line: &str) -> Option<(u32, u64, &str)> {
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?))
 }
 
-/// Lines of the keys of a file that open under `from`, wrapped under the active key of `to`. One that does not open is left
-/// out.
+/// Lines of the keys of a file such that they open under `to`: those that do not, and open under `from`, are wrapped anew.
+/// One that opens under neither is left out.
 pub fn moved_lines(file: FileId, lines: &str, from: &Keyring, to: &Keyring) -> Result<String, Fault> {
     let open = |(number, since, wrapped): (u32, u64, &str)| {
-        let raw = from.unwrap_key(file, &WrappedKey(wrapped.to_owned())).ok()?;
-        Some(to.wrap(file, &raw).map(|wrapped| format!("key {number} {since} {}\n", wrapped.0)))
+        let wrapped = WrappedKey(wrapped.to_owned());
+        let moved = match to.unwrap_key(file, &wrapped) {
+            Ok(_) => Ok(wrapped),
+            Err(_) => to.wrap(file, &*from.unwrap_key(file, &wrapped).ok()?),
+        };
+        Some(moved.map(|wrapped| format!("key {number} {since} {}\n", wrapped.0)))
     };
     lines.lines().filter_map(parse_line).filter_map(open).collect()
 }
@@ -338,6 +342,22 @@ mod tests {
         assert_eq!((entry.file, entry.brings.is_none()), (FILE, true));
         assert_eq!(here.open(&entry).unwrap().as_slice(), b"the marker");
         assert!(other.open(&entry).is_err());
+    }
+
+    #[test]
+    fn lines_that_open_stay_others_are_wrapped_anew_and_what_opens_nowhere_goes() {
+        let [here, there, nowhere] = [1, 2, 3].map(|raw| Keyring::from_raw(vec![raw; 32]).unwrap());
+        let line = |number: u32, ring: &Keyring| format!("key {number} 9 {}\n", ring.mint(FILE).unwrap().0);
+        let (own, other) = (line(1, &here), line(2, &there));
+        let moved = moved_lines(FILE, &(own.clone() + &other + &line(3, &nowhere)), &there, &here).unwrap();
+        let moved: Vec<_> = moved.lines().filter_map(parse_line).collect();
+        assert_eq!(moved.len(), 2);
+        assert_eq!(moved[0], parse_line(own.trim_end()).unwrap());
+        let raw = |ring: &Keyring, line: &str| {
+            let (number, since, wrapped) = parse_line(line.trim_end()).unwrap();
+            (number, since, ring.unwrap_key(FILE, &WrappedKey(wrapped.to_owned())).unwrap())
+        };
+        assert_eq!(raw(&here, &format!("key 2 9 {}", moved[1].2)), raw(&there, &other));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    bucket::Bucket,
+    bucket::{Bucket, Created},
     model::{HEAD, Names},
     objects,
 };
@@ -39,9 +39,13 @@ impl Lineage {
         serde_json::to_vec(&about).map(Bytes::from).map_err(|error| error.to_string())
     }
 
-    /// Begins it in a bucket, if it was not begun.
-    pub(super) async fn begin(self, bucket: &Bucket) -> Result<(), String> {
-        objects::put_once(bucket, &Names(self.id).lineage(), self.text()?, None).await
+    /// Begins it in a bucket; whether it was not begun.
+    pub(super) async fn begin(self, bucket: &Bucket) -> Result<bool, String> {
+        let (key, text) = (Names(self.id).lineage(), self.text()?);
+        if bucket.create(&key, text.clone(), None).await.map_err(objects::told)? == Created::Created {
+            return Ok(true);
+        }
+        objects::put_once(bucket, &key, text, None).await.map(|()| false)
     }
 
     /// Whether it is still there.
@@ -52,8 +56,9 @@ impl Lineage {
     /// Makes it the one that leads, now that it can be restored; unless one leads that was restored from it: whether that
     /// one lives is to be seen first.
     pub(super) async fn begin_to_lead(self, bucket: &Bucket) -> Result<(), String> {
-        match newest(bucket).await? {
-            Some(head) if descends(bucket, head, self.id).await? => Ok(()),
+        match look(bucket, HEAD).await? {
+            Some(Ok(head)) if descends(bucket, head, self.id).await? => Ok(()),
+            // One that cannot be read leads nobody anywhere.
             _ => self.lead(bucket).await,
         }
     }
@@ -79,15 +84,16 @@ pub(super) async fn find(bucket: &Bucket, id: Uuid) -> Result<Option<Lineage>, S
     read(bucket, &Names(id).lineage()).await
 }
 
-/// Whether a history was restored from another one, or from one that was.
+/// Whether a history was restored from another one, or from one that was, as far as that can be read.
 pub(super) async fn descends(bucket: &Bucket, lineage: Lineage, from: Uuid) -> Result<bool, String> {
     let mut before = lineage.restored;
     for _ in 0..GENERATIONS_MAX {
-        match before {
-            Some((id, _)) if id == from => return Ok(true),
-            Some((id, _)) => before = find(bucket, id).await?.and_then(|lineage| lineage.restored),
-            None => break,
+        let Some((id, _)) = before else { break };
+        if id == from {
+            return Ok(true);
         }
+        let found = look(bucket, &Names(id).lineage()).await?;
+        before = found.and_then(Result::ok).and_then(|lineage| lineage.restored);
     }
     Ok(false)
 }
@@ -106,7 +112,7 @@ pub(super) async fn family(bucket: &Bucket, of: Uuid) -> Result<Vec<Uuid>, Strin
         // Directly behind a slash.
         after = Some(format!("{folder}0"));
         if let Ok(id) = folder.parse::<Uuid>()
-            && let Some(lineage) = find(bucket, id).await?
+            && let Some(Ok(lineage)) = look(bucket, &Names(id).lineage()).await?
         {
             found.insert(id, lineage.restored.map(|(before, _)| before));
         }
@@ -125,10 +131,18 @@ fn root(of: &BTreeMap<Uuid, Option<Uuid>>, mut id: Uuid) -> Uuid {
 }
 
 async fn read(bucket: &Bucket, key: &str) -> Result<Option<Lineage>, String> {
+    look(bucket, key).await?.transpose()
+}
+
+/// What an object says of a history, or what is wrong with it.
+pub(super) async fn look(bucket: &Bucket, key: &str) -> Result<Option<Result<Lineage, String>>, String> {
     let Some(text) = objects::get(bucket, key).await? else { return Ok(None) };
-    let about: About = serde_json::from_slice(&text).map_err(|error| format!("{key} is damaged: {error}"))?;
-    if about.format != FORMAT {
-        return Err(format!("{key} is of a newer form: upgrade"));
-    }
-    Ok(Some(Lineage { id: about.lineage, restored: about.restored }))
+    let read = serde_json::from_slice(&text).map_err(|error| format!("{key} is damaged: {error}"));
+    Ok(Some(read.and_then(|about: About| {
+        if about.format == FORMAT {
+            Ok(Lineage { id: about.lineage, restored: about.restored })
+        } else {
+            Err(format!("{key} is of a newer form: upgrade"))
+        }
+    })))
 }

@@ -19,11 +19,11 @@ fn sorted(bucket: &std::path::Path, folder: &str) -> Vec<PathBuf> {
 
 /// No more images from now on: what comes is in the archive alone.
 fn archive_alone(platform: &Caller) {
+    let images = || super::target(platform, "one")["images_at"].clone();
+    let before = images();
     let set = platform.json("PATCH", &format!("{STATUS}/policy"), &json!({ "image_seconds": 3600 }));
     assert_eq!(set.status, 200, "{}", set.body);
     // One is made when the new policy begins.
-    let images = || super::target(platform, "one")["images_at"].clone();
-    let before = images();
     await_condition("the last images", SOON, || images() != before);
 }
 
@@ -65,7 +65,7 @@ fn what_is_missing_behind_the_newest_images_fails_a_restore_and_a_drill_and_is_a
     let told = ["are missing in the archive", "although everything up to"];
     assert!(told.iter().any(|told| why.contains(told)), "{failed}");
     let alarms = platform.get(STATUS).json["alarms"].to_string();
-    assert!(alarms.contains("the last drill, of target one, FAILED at"), "{alarms}");
+    assert!(alarms.contains("the last drill of target one FAILED at"), "{alarms}");
 
     // More comes behind the gap: a restore does not stop before it and call that the newest moment.
     let last = count(&org);
@@ -124,4 +124,27 @@ fn a_damaged_catalogue_is_named_and_passed_over() {
         let world = revive(&bucket, &key, &["--lineage", &lineage, "--index", &index.to_string()]);
         assert_eq!(used(&world.anonymous().with_token(org.admin.token()), &org), counted);
     }
+}
+
+#[test]
+fn a_newest_segment_that_is_torn_is_named_and_stops_neither_archive_nor_images() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = World::one_node();
+    let (platform, org) = (world.platform(), world.organization("acme", "enterprise"));
+    let key = begin(&platform, "one", bucket.path()).unwrap();
+    await_whole(&platform, &org);
+    await_archived(&platform, "one", count(&org));
+    world.crash();
+    let torn = sorted(bucket.path(), "/log/").pop().unwrap();
+    let bytes = fs::read(&torn).unwrap();
+    fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
+    world.restart();
+    let last = await_whole(&platform, &org);
+    let verified = verify(bucket.path(), &key);
+    let told = said(&verified);
+    let name = torn.file_name().unwrap().to_str().unwrap();
+    assert!(!verified.status.success() && told.contains(name), "{told}");
+    drop(world);
+    let world = revive(bucket.path(), &key, &["--index", &last.to_string()]);
+    assert_eq!(used(&world.anonymous().with_token(org.admin.token()), &org), 3);
 }

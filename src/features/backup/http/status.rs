@@ -19,6 +19,8 @@ use crate::{
 
 /// How long the status waits for a quorum.
 const CURRENT_WITHIN: Duration = Duration::from_secs(1);
+/// Drills among which the last one of each target is.
+const DRILLS_SEEN: u32 = 20;
 const DRILLS_SHOWN: u32 = 100;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -35,7 +37,12 @@ pub(super) async fn show(mut cx: Cx) -> Result<Reply, Problem> {
     cx.place_of(&OrgId::SYSTEM.to_string(), Permission::ClusterManage).await?;
     cx.query().finish()?;
     let look = |tx: &rusqlite::Connection| {
-        Ok((queries::state(tx)?, queries::targets(tx)?, queries::last_drills(tx)?, queries::drills(tx, 1)?))
+        Ok((
+            queries::state(tx)?,
+            queries::targets(tx)?,
+            queries::last_drills(tx)?,
+            queries::drills(tx, DRILLS_SEEN)?,
+        ))
     };
     let stored = cx.cluster.read(&View::Local, OrgId::SYSTEM, look).await?.ok_or_else(Problem::not_found)?;
     let live = cx.cluster.said_by_leader(REPORT).await;
@@ -73,17 +80,19 @@ fn view(
     if targets.is_empty() {
         alarms.push("nothing is backed up: there is no target".to_owned());
     }
-    if let Some((at, drill)) = drills.first()
-        && let Some(wrong) = drill.wrong()
-    {
-        alarms.push(format!("the last drill, of target {}, FAILED at {at}: {wrong}", drill.target));
+    // Of each target that is there: that another one is whole does not mend it.
+    for target in &targets {
+        let last = drills.iter().find(|(_, drill)| drill.target == target.name);
+        if let Some((at, wrong)) = last.and_then(|(at, drill)| Some((at, drill.wrong()?))) {
+            alarms.push(format!("the last drill of target {} FAILED at {at}: {wrong}", target.name));
+        }
     }
     let late = i64::from(state.policy.drill_hours) * HOUR_MS * 2;
     if late > 0 && !targets.is_empty() && passed.is_none_or(|at| now.0 - at.0 > late) {
         let since = passed.map_or("never".to_owned(), |at| format!("not since {at}"));
         alarms.push(format!("a restore was proven {since}: see the drills"));
     }
-    let files = || drills.iter().flat_map(|(_, drill)| drill.files.values());
+    let files = || drills.first().into_iter().flat_map(|(_, drill)| drill.files.values());
     let events: i64 = files().filter_map(|tested| Some(tested.trail.as_ref()?.events)).sum();
     json!({
         "lineage": state.lineage,

@@ -17,13 +17,15 @@ use crate::{kernel::Millis, web::now};
 
 /// How often what was committed is put.
 const PUT_EVERY: Duration = Duration::from_secs(1);
+/// Segments of which one must be readable.
+const COMPARED_MAX: usize = 8;
 /// How long the first look at what is acknowledged may take.
 const BARRIER: Duration = Duration::from_secs(5);
 
 /// Archives until something fails.
 pub(super) async fn run(line: Line) -> Result<Infallible, String> {
     line.prove(false);
-    line.lineage.begin(&line.bucket).await?;
+    line.begin_lineage().await?;
     let mut next = resume(&line).await?;
     line.prove(true);
     line.works(Part::Archive, |progress| progress.archived = next - 1);
@@ -92,7 +94,9 @@ async fn resume(line: &Line) -> Result<u64, String> {
     let after = line.names.before_segment(line.archived().saturating_sub(SEGMENT_ENTRIES_MAX));
     let keys = objects::list(&line.bucket, &line.names.segments(), Some(&after)).await?;
     let ends = keys.iter().filter_map(|object| line.names.parse_segment(&object.key));
-    let Some((first, last)) = ends.max_by_key(|(first, last)| (*last, *first)) else {
+    let mut ends: Vec<(u64, u64)> = ends.collect();
+    ends.sort_unstable_by_key(|(first, last)| (*last, *first));
+    let Some((_, last)) = ends.last().copied() else {
         // Begun before, and nothing put yet: what came since is in the log that is held back.
         let begun = line.archived();
         return Ok(if begun > 0 { begun } else { applied } + 1);
@@ -103,30 +107,39 @@ async fn resume(line: &Line) -> Result<u64, String> {
             &format!("it holds entries up to {last}, and this cluster up to {applied}"),
         ));
     }
-    compare(line, first, last).await?;
-    Ok(last + 1)
+    let mut wrong = None;
+    for range in ends.into_iter().rev().take(COMPARED_MAX) {
+        match compare(line, range).await? {
+            None => return Ok(last + 1),
+            // Torn or rotten: what is before it tells as well whose it is, and `backup verify` names it.
+            Some(damaged) => wrong = wrong.or(Some(damaged)),
+        }
+    }
+    Err(wrong.unwrap_or_default())
 }
 
-/// What was archived last must be what the log holds there.
-async fn compare(line: &Line, first: u64, last: u64) -> Result<(), String> {
+/// What was archived last must be what the log holds there; or what is wrong with the segment.
+async fn compare(line: &Line, (first, last): (u64, u64)) -> Result<Option<String>, String> {
     let key = line.names.segment(first, last);
     let bytes = objects::require(&line.bucket, &key).await?;
     let keyring = line.cluster.store().keyring();
-    let theirs = decode_segment(keyring, line.lineage.id, (first, last), &bytes)
-        .map_err(|why| format!("{key}: {why}"))?;
+    let theirs = match decode_segment(keyring, line.lineage.id, (first, last), &bytes) {
+        Ok(theirs) => theirs,
+        Err(why) => return Ok(Some(format!("{key}: {why}"))),
+    };
     let read = timeout(BARRIER, line.cluster.replica().committed(first, SEGMENT_BYTES_MAX * 2)).await;
     let ours = match read.map_err(|_| format!("entry {first} could not be read from the log in time"))? {
         Ok(Some(ours)) => ours,
         Ok(None) => return Err(format!("entry {first} is not in the log yet")),
         // Cut from the log: there is nothing to compare with.
-        Err(Unread::Cut(_)) => return Ok(()),
+        Err(Unread::Cut(_)) => return Ok(None),
         Err(Unread::Broken(fault)) => return Err(fault.to_string()),
     };
     let here = ours.entries.iter().take_while(|entry| entry.index <= last);
     let same = here
         .zip(&theirs.entries)
         .all(|(one, other)| one.index == other.index && one.at_ms == other.at_ms && one.body == other.body);
-    if same { Ok(()) } else { Err(forked(line, &format!("{key} holds other entries"))) }
+    if same { Ok(None) } else { Err(forked(line, &format!("{key} holds other entries"))) }
 }
 
 fn forked(line: &Line, what: &str) -> String {

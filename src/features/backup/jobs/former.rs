@@ -30,8 +30,9 @@ use crate::{
     web::now,
 };
 
-/// A cluster that has put nothing into its history for so long does not live: it says something every ten minutes.
-const SILENCE: Duration = Duration::from_mins(15);
+/// A cluster that has put nothing into its history for so long was given up: one that was only away must not find its vault
+/// changed.
+const GIVEN_UP: Duration = Duration::from_hours(24);
 
 /// What must open nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +60,13 @@ impl Former {
         if erased.files.is_empty() || known.is_some_and(|(_, all)| *all || !anyway) {
             return Ok(());
         }
+        self.tried = Some((erased.clone(), false));
         let mut all = true;
         for id in lineage::family(&line.bucket, line.lineage.id).await? {
             if id == line.lineage.id {
                 continue;
             }
-            if is_silent(&line.bucket, id).await? {
+            if is_silent(&line.bucket, id, GIVEN_UP).await? {
                 forget_in(line, id, &erased).await?;
             } else {
                 all = false;
@@ -86,17 +88,19 @@ async fn erased(line: &Line) -> Result<Erased, String> {
     Ok(Erased { files, from: from.unwrap_or(Generation::MAX), held })
 }
 
-/// Whether the cluster of a history lives no more. The vault tells nothing: it is what is written here.
-pub(super) async fn is_silent(bucket: &Bucket, id: Uuid) -> Result<bool, String> {
-    let (names, silent) = (Names(id), now().plus(-silence()));
-    let all = objects::list(bucket, &names.all(), None).await?;
-    Ok(all.iter().all(|object| object.at < silent || object.key == names.vault()))
-}
-
-/// Milliseconds after which a history counts as silent.
-fn silence() -> i64 {
+/// Whether nothing was put into a history for so long. The vault tells nothing: it is what is written here.
+pub(super) async fn is_silent(bucket: &Bucket, id: Uuid, within: Duration) -> Result<bool, String> {
     let asked = raft::planted_with("another history is silent after ").and_then(|ms| ms.parse().ok());
-    asked.unwrap_or(i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX))
+    let within = asked.unwrap_or(i64::try_from(within.as_millis()).unwrap_or(i64::MAX));
+    let (names, silent) = (Names(id), now().plus(-within));
+    let (prefix, vault) = (names.all(), names.vault());
+    let mut listed = bucket.list(&prefix, None);
+    while let Some(page) = listed.next_page().await.map_err(objects::told)? {
+        if page.iter().any(|object| object.at >= silent && object.key != vault) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn forget_in(line: &Line, id: Uuid, erased: &Erased) -> Result<(), String> {

@@ -37,7 +37,7 @@ use crate::{
     cluster::{Cluster, View},
     features::{keys, organizations},
     kernel::{Fault, FileId, Millis, OrgId},
-    store::{Captured, Generation, Pages, Store},
+    store::{Captured, Generation, Pages, Store, moved_lines},
     web::now,
 };
 
@@ -54,6 +54,7 @@ const SNAPSHOT_LEVEL: u8 = 9;
 /// Larger catalogues, those of more than some sixty files, are put once a minute.
 const CATALOGUE_BYTES_FREE: usize = 16 << 10;
 const CATALOGUE_REST: Duration = Duration::from_mins(1);
+const VAULT_READ_EVERY: Duration = Duration::from_mins(10);
 /// Epochs tried before giving up: each was taken by another uploader meanwhile.
 const EPOCHS_TRIED_MAX: u32 = 100;
 
@@ -70,12 +71,16 @@ struct Images {
     /// The image of each file that the next catalogue names.
     entries: BTreeMap<FileId, Image>,
     vault: Option<(Version, Vault)>,
+    /// When it is read again, whatever is known of it.
+    vault_due: Option<Instant>,
     /// What the vault was made from.
     keys: Option<Keys>,
     /// The keys that files had when images of them were made, as long as the vault may lack them.
     lines: BTreeMap<FileId, String>,
     /// What the last catalogue said.
     told: Option<Catalogue>,
+    /// Whether this history was made the one that leads, if that is for it.
+    leads: bool,
     /// Until when no further one is put.
     rest: Option<Instant>,
 }
@@ -104,7 +109,19 @@ struct EpochText {
 impl Images {
     fn new(line: Line) -> Self {
         let (chains, entries, lines) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { line, epoch: None, chains, entries, vault: None, keys: None, lines, told: None, rest: None }
+        Self {
+            line,
+            epoch: None,
+            chains,
+            entries,
+            vault: None,
+            vault_due: None,
+            keys: None,
+            lines,
+            told: None,
+            leads: false,
+            rest: None,
+        }
     }
 
     /// For ever: what fails is tried again with what is remembered.
@@ -163,7 +180,7 @@ impl Images {
             return Ok(epoch);
         }
         let Line { bucket, names, .. } = &self.line;
-        self.line.lineage.begin(bucket).await?;
+        self.line.begin_lineage().await?;
         let taken = objects::list(bucket, &names.epochs(), None).await?;
         let last = taken.iter().filter_map(|object| names.parse_epoch(&object.key)).max().unwrap_or(0);
         let source = Source::of(bucket, self.line.lineage.id, self.line.cluster.store().keyring());
@@ -219,9 +236,14 @@ impl Images {
         let keyring = cluster.store().keyring();
         let of_images: Vec<_> = self.entries.iter().map(|(file, image)| (*file, image.key)).collect();
         let keys = |from| (of_images.clone(), keyring.active(), keyring.generations(), from);
-        if self.keys == Some(keys(clean_from(cluster, &View::Local).await?)) {
+        let due = self.vault_due.is_none_or(|due| due <= Instant::now());
+        if !due && self.keys == Some(keys(clean_from(cluster, &View::Local).await?)) {
             self.lines.clear();
             return Ok(());
+        }
+        if due {
+            // Read anew now and then: whoever else wrote it is not heard of otherwise.
+            (self.vault, self.vault_due) = (None, Some(Instant::now() + VAULT_READ_EVERY));
         }
         let key = names.vault();
         let there = match self.vault.take() {
@@ -275,15 +297,16 @@ impl Images {
             let bytes = text.len();
             self.line.count(bytes as u64);
             objects::put_once(&self.line.bucket, &key, text.into(), None).await?;
-            if self.told.is_none() {
-                self.line.lineage.begin_to_lead(&self.line.bucket).await?;
-            }
             self.told = Some(catalogue);
             self.rest = (bytes > CATALOGUE_BYTES_FREE).then(|| Instant::now() + CATALOGUE_REST);
             self.line.works(Part::Images, |progress| {
                 progress.cut = cut;
                 progress.cut_at = Some(now());
             });
+        }
+        if self.told.is_some() && !self.leads {
+            self.line.lineage.begin_to_lead(&self.line.bucket).await?;
+            self.leads = true;
         }
         self.line.works(Part::Images, |_| {});
         Ok(())
@@ -434,22 +457,25 @@ fn vault(
     lines: &BTreeMap<FileId, String>,
     from: Generation,
 ) -> Result<Option<Vault>, Fault> {
+    let former = known.and_then(|vault| vault.open(recovery));
     let mut files = BTreeMap::new();
     for file in store.list() {
-        let known = known.and_then(|vault| vault.files.get(&file)).map_or("", String::as_str);
-        let before = known.to_owned() + lines.get(&file).map_or("", String::as_str);
+        // Another history's cluster may have wrapped them under a key of its own (`former.rs`).
+        let mut before = match known.and_then(|vault| vault.files.get(&file)).zip(former.as_ref()) {
+            Some((known, former)) => moved_lines(file, known, former, store.keyring())?,
+            None => String::new(),
+        };
+        before += lines.get(&file).map_or("", String::as_str);
         if let Some(lines) = store.key_lines(file, &before)? {
             files.insert(file, lines);
         }
     }
     let mut wanted: BTreeSet<Generation> = store.keyring().generations().into_keys().collect();
-    let former =
-        known.map(|vault| vault.generations.iter().copied().filter(|generation| *generation >= from));
-    wanted.extend(former.into_iter().flatten());
+    let kept = known.map(|vault| vault.generations.iter().copied().filter(|generation| *generation >= from));
+    wanted.extend(kept.into_iter().flatten());
     if known.is_some_and(|vault| vault.files == files && vault.generations.iter().eq(&wanted)) {
         return Ok(None);
     }
-    let former = known.and_then(|vault| vault.open(recovery));
     Vault::seal(lineage, store.keyring(), recovery, files, (former.as_ref(), from)).map(Some)
 }
 

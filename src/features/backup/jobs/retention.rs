@@ -9,7 +9,7 @@ use super::{
         formats::Catalogue,
         lineage,
         ltx::{LtxName, SNAPSHOT_LEVEL},
-        model::Names,
+        model::{HEAD, Names},
         objects, queries,
         restore::{Base, Source, is_before},
     },
@@ -26,30 +26,38 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// Looks from one sweep to the next.
 const SWEEP_EVERY: u32 = 60;
+/// A cluster that has put nothing for so long does not live: it says something every ten minutes.
+const ABANDONED: Duration = Duration::from_mins(15);
 /// Objects removed from one look for a hold to the next.
 const REMOVED_AT_ONCE: usize = 500;
 
-/// Looks and sweeps until something fails.
+/// Looks and sweeps for ever: what fails is tried again at the next look.
 pub(super) async fn run(line: Line) -> Result<Infallible, String> {
     let (mut looks, mut former) = (0, Former::default());
     loop {
         // Not at once: a leader that has just begun has better things to do.
         let asked = next_look().await;
-        look(&line).await?;
-        line.require_own().await?;
         looks += 1;
-        // A hold keeps what may be kept: what was erased goes all the same. Sweeps do not wait for it.
-        if let Err(why) = former.forget(&line, asked.is_some() || looks % SWEEP_EVERY == 0).await {
-            line.failed(Part::Retention, why);
+        match round(&line, &mut former, looks, asked).await {
+            Ok(()) => line.works(Part::Retention, |_| {}),
+            Err(why) => line.failed(Part::Retention, why),
         }
-        let before = match asked {
-            Some(before) => Some(before),
-            None if looks % SWEEP_EVERY == 0 => kept_from(&line).await?,
-            None => None,
-        };
-        let Some(before) = before else { continue };
+    }
+}
+
+async fn round(line: &Line, former: &mut Former, looks: u32, asked: Option<Millis>) -> Result<(), String> {
+    look(line).await?;
+    line.require_own().await?;
+    // A hold keeps what may be kept: what was erased goes all the same. Sweeps do not wait for it.
+    let forgotten = former.forget(line, asked.is_some() || looks.is_multiple_of(SWEEP_EVERY)).await;
+    let before = match asked {
+        Some(before) => Some(before),
+        None if looks.is_multiple_of(SWEEP_EVERY) => kept_from(line).await?,
+        None => None,
+    };
+    if let Some(before) = before {
         let gone =
-            if line.policy.legal_hold { None } else { remove(&line, sweep(&line, before).await?).await? };
+            if line.policy.legal_hold { None } else { remove(line, sweep(line, before).await?).await? };
         match gone {
             None => tracing::info!(target = %line.target, "nothing is removed from a backup: legal hold"),
             Some(removed) => {
@@ -57,6 +65,8 @@ pub(super) async fn run(line: Line) -> Result<Infallible, String> {
             }
         }
     }
+    forgotten?;
+    require_lead(line).await
 }
 
 /// The first moment that is kept; `None` when nothing can go. A day behind the catalogue that follows the oldest, at most: a
@@ -88,35 +98,40 @@ async fn next_look() -> Option<Millis> {
     None
 }
 
-/// A bucket that was emptied, by hand or by a rule of its own, is filled anew, and its operator hears of it; and of another
-/// cluster that writes a history of the same family beside this one.
+/// A bucket that was emptied, by hand or by a rule of its own, is filled anew, and its operator hears of it.
 async fn look(line: &Line) -> Result<(), String> {
-    if line.lineage.is_there(&line.bucket).await? {
-        match require_lead(line).await? {
-            None => line.works(Part::Retention, |_| {}),
-            Some(why) => line.failed(Part::Retention, why),
-        }
+    if line.lineage.is_there(&line.bucket).await? || !line.begin_lineage().await? {
         return Ok(());
     }
-    line.empty();
-    line.lineage.begin(&line.bucket).await?;
     Err("everything that was put is gone: the bucket was emptied, and is being filled anew".to_owned())
 }
 
 /// Who restores without naming a history gets the one that leads. When that is another one, whose cluster lives, our operator
 /// hears of it; from one that lives no more the lead is taken, unless ours was restored from it: it may have gone on since.
-async fn require_lead(line: &Line) -> Result<Option<String>, String> {
+async fn require_lead(line: &Line) -> Result<(), String> {
     let Line { bucket, lineage, .. } = line;
-    let head = lineage::newest(bucket).await?.filter(|head| head.id != lineage.id);
-    let Some(head) = head.filter(|_| line.can_be_restored()) else { return Ok(None) };
-    if is_silent(bucket, head.id).await? && !lineage::descends(bucket, *lineage, head.id).await? {
-        return lineage.lead(bucket).await.map(|()| None);
+    if !line.can_be_restored() {
+        return Ok(());
     }
-    Ok(Some(format!(
-        "another cluster writes here: its history {} leads, and who restores without naming {} gets that one; stop it, or \
-         give one of the two another place",
-        head.id, lineage.id
-    )))
+    let Some(Ok(head)) = lineage::look(bucket, HEAD).await? else { return lineage.lead(bucket).await };
+    if head.id == lineage.id {
+        return Ok(());
+    }
+    let heir = lineage::descends(bucket, *lineage, head.id).await?;
+    let silent = is_silent(bucket, head.id, ABANDONED).await?;
+    match (silent, heir) {
+        (true, false) => lineage.lead(bucket).await,
+        (true, true) => Err(format!(
+            "the history {} leads, from which this one was restored, and nobody writes it any more: hand the leadership \
+             over (`threatflow cluster transfer`; a lone node: restart it) to make {} lead",
+            head.id, lineage.id
+        )),
+        (false, _) => Err(format!(
+            "another cluster writes here: its history {} leads, and who restores without naming {} gets that one; stop \
+             it, or give one of the two another place",
+            head.id, lineage.id
+        )),
+    }
 }
 
 /// Removes objects, as long as nobody says that nothing goes; answers how many went, and nothing when somebody does.

@@ -37,6 +37,8 @@ const PAUSES: [u64; 5] = [1, 2, 5, 15, 30];
 
 /// How often, and between which pauses, images wait for the archive.
 const ARCHIVED_LOOKS: u32 = 100;
+/// How often they wait until it was found to be ours: its last segment is read for that, at the pace that was set.
+const PROVEN_LOOKS: u32 = 10 * ARCHIVED_LOOKS;
 const ARCHIVED_LOOK: Duration = Duration::from_millis(100);
 
 /// Fills a target until it is dropped.
@@ -209,8 +211,19 @@ impl Line {
         }
     }
 
+    /// Begins the history in the bucket. That it was not begun there, although something was put, says that all of it is gone;
+    /// whether that is so.
+    pub(super) async fn begin_lineage(&self) -> Result<bool, String> {
+        let begun = self.lineage.begin(&self.bucket).await?;
+        let emptied = begun && (self.archived() > 0 || self.can_be_restored());
+        if emptied {
+            self.empty();
+        }
+        Ok(emptied)
+    }
+
     /// Everything that was put is gone: images begin anew.
-    pub(super) fn empty(&self) {
+    fn empty(&self) {
         self.emptied.store(true, Ordering::SeqCst);
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).emptied_at = Some(now());
     }
@@ -227,7 +240,7 @@ impl Line {
 
     /// Nothing is put into a history, or removed from it, that may be another's.
     pub(super) async fn require_own(&self) -> Result<(), String> {
-        for _ in 0..ARCHIVED_LOOKS {
+        for _ in 0..PROVEN_LOOKS {
             if self.proven.load(Ordering::SeqCst) {
                 return Ok(());
             }

@@ -63,8 +63,8 @@ pub(super) struct Base {
 pub enum History {
     /// The one that leads, and those that it was restored from.
     Leading,
-    /// This one, and those that it was restored from.
-    Of(Uuid),
+    /// This one, and the one that it was restored from, before which lie others: it may not have put anything yet.
+    Of(Uuid, Option<Uuid>),
     /// No other than this one.
     Only(Uuid),
 }
@@ -99,10 +99,10 @@ pub async fn find(
     recovery: &RecoveryKey,
     until: Until,
 ) -> Result<(Opened, Plan), String> {
-    let (mut wanted, goes_back) = match history {
-        History::Leading => (None, true),
-        History::Of(id) => (Some(id), true),
-        History::Only(id) => (Some(id), false),
+    let (mut wanted, goes_back, mut known) = match history {
+        History::Leading => (None, true, None),
+        History::Of(id, before) => (Some(id), true, before),
+        History::Only(id) => (Some(id), false, None),
     };
     let mut first = None;
     loop {
@@ -111,8 +111,14 @@ pub async fn find(
                 first = why;
                 opened
             }
-            // It was too old to be kept; what counts is what the newest one says.
-            (Err(why), before) => return Err(before.unwrap_or(why)),
+            (Err(why), told) => match known.take().filter(|_| until != Until::Newest) {
+                Some(before) => {
+                    (first, wanted) = (Some(told.unwrap_or(why)), Some(before));
+                    continue;
+                }
+                // It was too old to be kept; what counts is what the newest one says.
+                None => return Err(told.unwrap_or(why)),
+            },
         };
         let planned = Source::of(bucket, opened.lineage, &opened.keyring).plan(until).await;
         match (planned, opened.restored) {

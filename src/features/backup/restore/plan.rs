@@ -24,6 +24,23 @@ pub struct Plan {
     pub moment: Millis,
 }
 
+/// Why a moment cannot be reached from a catalogue.
+enum Unfit {
+    /// Entries between are missing, as they are from every older one.
+    Gap(String),
+    /// Its images hold entries that the archive does not.
+    Ahead(String),
+}
+
+/// Says which entries are missing, and how far it goes without them.
+fn missing((first, last): (u64, u64), plan: &Plan) -> String {
+    let told = format!("entries {first} to {last} are missing in the archive");
+    if plan.index < plan.catalogue.high {
+        return told;
+    }
+    format!("{told}; up to there it can be restored with --index {}", plan.index)
+}
+
 impl Source<'_> {
     /// Finds the newest catalogue that is not after the moment, and the segments from there to it.
     pub async fn plan(&self, until: Until) -> Result<Plan, String> {
@@ -35,12 +52,14 @@ impl Source<'_> {
             },
         );
         let mut damaged = Vec::new();
-        // The newest one may be ahead of the archive by a second, or what follows it may be damaged.
+        // The newest one may be ahead of the archive by a second: one before it may not.
         while let Some(catalogue) = self.last_before(&mut catalogues, until, &mut damaged).await? {
             let cut = catalogue.cut;
             match self.follow(catalogue, until).await? {
                 Ok(plan) => return Ok(plan),
-                Err(unfit) => why = format!("the catalogue at {cut}: {unfit}"),
+                // It lies between every older one and the moment, too.
+                Err(Unfit::Gap(gap)) => return Err(format!("the catalogue at {cut}: {gap}")),
+                Err(Unfit::Ahead(ahead)) => why = format!("the catalogue at {cut}: {ahead}"),
             }
         }
         damaged.insert(0, why);
@@ -92,7 +111,7 @@ impl Source<'_> {
     }
 
     /// The segments from a catalogue to the moment; or why it cannot be reached from there.
-    async fn follow(&self, catalogue: Catalogue, until: Until) -> Result<Result<Plan, String>, String> {
+    async fn follow(&self, catalogue: Catalogue, until: Until) -> Result<Result<Plan, Unfit>, String> {
         // One that begins before the cut may go on after it.
         let after = self.names.before_segment(catalogue.cut.saturating_sub(SEGMENT_ENTRIES_MAX));
         let listed = objects::list(self.bucket, &self.names.segments(), Some(&after)).await?;
@@ -112,11 +131,7 @@ impl Source<'_> {
             let Some(segment) = next.max_by_key(|(_, last)| *last).copied() else {
                 // What lies behind a gap was archived, so it was there: it is not left out without a word.
                 if let Some((first, _)) = known.iter().find(|(first, _)| *first > wanted) {
-                    return Ok(Err(format!(
-                        "entries {wanted} to {} are missing in the archive; up to there it can be restored with --index {}",
-                        first - 1,
-                        plan.index
-                    )));
+                    return Ok(Err(Unfit::Gap(missing((wanted, first - 1), &plan))));
                 }
                 break;
             };
@@ -134,13 +149,16 @@ impl Source<'_> {
         }
         if let Until::Index(index) = until {
             if plan.index < index {
-                return Ok(Err(format!("the archive after it ends at {}, before {index}", plan.index)));
+                return Ok(Err(Unfit::Gap(format!(
+                    "the archive after it ends at {}, before {index}",
+                    plan.index
+                ))));
             }
             plan.index = index;
         }
         if plan.index < plan.catalogue.high {
             let (end, high) = (plan.index, plan.catalogue.high);
-            return Ok(Err(format!("its images go up to {high}, and the archive to {end}")));
+            return Ok(Err(Unfit::Ahead(format!("its images go up to {high}, and the archive to {end}"))));
         }
         self.date(&mut plan).await?;
         Ok(Ok(plan))
