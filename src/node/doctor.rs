@@ -199,6 +199,7 @@ mod tests {
         assert_eq!(worst(&config, "keyring"), Weight::Good);
         assert_eq!(worst(&config, "data folder"), Weight::Good);
     }
+
     #[test]
     fn ports_that_outgoing_connections_are_given_are_warned_of_unless_they_are_reserved() {
         let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));

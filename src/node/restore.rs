@@ -41,7 +41,7 @@ pub struct Restore<'a> {
     pub bucket: Arc<Bucket>,
     /// Where it is, and what opens it.
     pub place: (Settings, Option<Credentials>),
-    /// The newest history, when none is named.
+    /// The history that leads, when none is named.
     pub lineage: Option<Uuid>,
     /// What opens it.
     pub recovery: RecoveryKey,

@@ -1,4 +1,4 @@
-//! Lineages in a bucket: begun once, and the newest one leads as soon as it can be restored.
+//! Lineages in a bucket: begun once; one leads, which is the one that is restored when none is named.
 
 use std::collections::BTreeMap;
 
@@ -74,7 +74,7 @@ impl Lineage {
     }
 }
 
-/// The newest history in a bucket; `None` when there is none.
+/// The history that leads in a bucket; `None` when there is none.
 pub(super) async fn newest(bucket: &Bucket) -> Result<Option<Lineage>, String> {
     read(bucket, HEAD).await
 }

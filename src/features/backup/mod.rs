@@ -8,7 +8,8 @@
 //!
 //! What always holds:
 //! - no writer waits for a backup, and what is put was committed;
-//! - no object is ever written over with other bytes but `HEAD` and the vault; a lineage has one cluster that writes it;
+//! - no object is ever written over with other bytes but `HEAD` and the vault; a lineage has one cluster that writes it,
+//!   but for keys of what was erased, which leave the vaults of lineages that nobody writes any more;
 //! - whatever is read from a bucket is verified before it is used, and what is wrong is named;
 //! - a bucket without its recovery key is noise; a file whose keys left the vault is noise for everybody.
 //!
