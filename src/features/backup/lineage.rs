@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    bucket::{Bucket, Created},
+    bucket::Bucket,
     model::{HEAD, Names},
     objects,
 };
@@ -41,11 +41,7 @@ impl Lineage {
 
     /// Begins it in a bucket; whether it was not begun.
     pub(super) async fn begin(self, bucket: &Bucket) -> Result<bool, String> {
-        let (key, text) = (Names(self.id).lineage(), self.text()?);
-        if bucket.create(&key, text.clone(), None).await.map_err(objects::told)? == Created::Created {
-            return Ok(true);
-        }
-        objects::put_once(bucket, &key, text, None).await.map(|()| false)
+        objects::put_once(bucket, &Names(self.id).lineage(), self.text()?, None).await
     }
 
     /// Whether it is still there.

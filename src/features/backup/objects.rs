@@ -50,18 +50,19 @@ pub(super) fn image_of(bucket: &Bucket, names: &Names, key: &str) -> Option<((Fi
     Some(((file, epoch), LtxName::parse(layout(bucket), below)?))
 }
 
-/// Puts an object that is written once. That it is there already with the same bytes is as good; other bytes are not.
+/// Puts an object that is written once; whether it was not there. That it is there already with the same bytes is as good;
+/// other bytes are not.
 pub(super) async fn put_once(
     bucket: &Bucket,
     key: &str,
     bytes: Bytes,
     at: Option<Millis>,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     if bucket.create(key, bytes.clone(), at).await.map_err(told)? == Created::Created {
-        return Ok(());
+        return Ok(true);
     }
     let there = bucket.get(key).await.map_err(told)?;
-    if there.is_some_and(|there| there.bytes == bytes) { Ok(()) } else { Err(strange(key)) }
+    if there.is_some_and(|there| there.bytes == bytes) { Ok(false) } else { Err(strange(key)) }
 }
 
 /// As [`put_once`], from a file of any size; `there` is where the object is read to, to be compared.
